@@ -1,0 +1,97 @@
+"""The value that every loader returns."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A labelled set of image files and the way its retrieval is measured.
+
+    A plain value: parallel arrays, checked once here and never changed. It holds
+    no pixels; `class_balanced_batches` and `images` read the files.
+
+    Args:
+        paths: (images,) strings, the image files.
+        labels: (images,) integers from 0 to `len(class_names) - 1`.
+        class_names: one name a class; `class_names[label]` is a label's name.
+        is_query: (images,) booleans, for sets measured with queries against a
+            gallery: true for queries, false for gallery images. None, the
+            default, means self-retrieval: each image queries all the others.
+
+    Raises:
+        ValueError: if the arrays are empty or differ in length, a label is out
+            of range, a class has no image, two classes share a name, or one side
+            of a query and gallery split is empty.
+    """
+
+    paths: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    is_query: np.ndarray | None = None
+
+    def __post_init__(self):
+        """Converts the fields to arrays and checks that they belong together."""
+        paths = np.asarray(self.paths, dtype=np.str_)
+        labels = np.asarray(self.labels)
+        names = tuple(str(name) for name in self.class_names)
+        if paths.ndim != 1 or paths.size == 0:
+            raise ValueError(
+                f"paths must be a list of at least one image file; got an array of "
+                f"shape {paths.shape}."
+            )
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"labels must be integers; got dtype {labels.dtype}.")
+        if labels.shape != paths.shape:
+            raise ValueError(
+                f"labels must hold one label for each of the {len(paths)} paths; "
+                f"got shape {labels.shape}."
+            )
+        outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
+        if outside.size:
+            row = outside[0]
+            raise ValueError(
+                f"labels must lie in 0..{len(names) - 1}, as there are {len(names)} "
+                f"class names; {paths[row]} has label {labels[row]}."
+            )
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"class_names holds {repeated!r} more than once.")
+        empty = np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0)
+        if empty.size:
+            raise ValueError(f"class {names[empty[0]]!r} has no images.")
+        object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+        object.__setattr__(self, "class_names", names)
+        if self.is_query is not None:
+            self._check_queries(np.asarray(self.is_query))
+
+    def _check_queries(self, is_query):
+        if is_query.dtype != bool or is_query.shape != self.paths.shape:
+            raise ValueError(
+                f"is_query must hold one boolean for each of the {len(self)} images; "
+                f"got shape {is_query.shape}, dtype {is_query.dtype}."
+            )
+        if is_query.all() or not is_query.any():
+            raise ValueError("is_query must mark some images as queries, not all.")
+        object.__setattr__(self, "is_query", is_query)
+
+    def __len__(self):
+        """The number of images."""
+        return len(self.paths)
+
+    def subset(self, keep: np.ndarray) -> "ImageDataset":
+        """The images of some classes, relabelled from 0 in the same order.
+
+        Args:
+            keep: (classes,) booleans, the classes to keep.
+        """
+        keep = np.asarray(keep, dtype=bool)
+        rows = keep[self.labels]
+        return ImageDataset(
+            self.paths[rows],
+            (np.cumsum(keep) - 1)[self.labels[rows]],
+            tuple(np.asarray(self.class_names, dtype=object)[keep]),
+            None if self.is_query is None else self.is_query[rows],
+        )

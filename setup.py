@@ -1,0 +1,40 @@
+"""Packaging of keras_dml. BUILD.md says why each dependency is there."""
+
+import pathlib
+
+from setuptools import find_packages
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+
+setup(
+    name="keras_dml",
+    version="0.1.0",
+    description="Deep metric learning as classification, in plain Keras",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_dml", "keras_dml.*"]),
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.8",
+        "numpy>=1.26",
+        "annoy>=1.17.3",
+        "absl-py>=2.0",
+        "ml_collections>=1.0",
+        "matplotlib>=3.8",
+        "pillow>=10.1",
+        "fonttools>=4.40",
+        "tensorboard",
+    ],
+    extras_require={
+        "cuda": ["tensorflow[and-cuda]>=2.18"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "ruff==0.17.6"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
