@@ -3,6 +3,10 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
+
+from keras_dml.data import image_ops
+from keras_dml.data.read_images import read_images
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,4 +98,66 @@ class ImageDataset:
             (np.cumsum(keep) - 1)[self.labels[rows]],
             tuple(np.asarray(self.class_names, dtype=object)[keep]),
             None if self.is_query is None else self.is_query[rows],
+        )
+
+    def split_by_class(
+        self, fraction: float, seed: int = 0
+    ) -> tuple["ImageDataset", "ImageDataset"]:
+        """Sets a share of the classes aside, with all their images.
+
+        Args:
+            fraction: the share of classes to set aside, between 0 and 1; rounded to
+                whole classes.
+            seed: draws the classes, 0 or more.
+
+        Returns:
+            (the rest, the classes set aside), each relabelled from 0.
+
+        Raises:
+            ValueError: if fraction is out of range or would leave either side fewer
+                than two classes, too few to tell apart.
+        """
+        count = len(self.class_names)
+        if not 0 < fraction < 1:
+            raise ValueError(
+                f"the fraction of classes must lie between 0 and 1; got {fraction}."
+            )
+        aside = round(count * fraction)
+        if not 2 <= aside <= count - 2:
+            raise ValueError(
+                f"a fraction of {fraction} of {count} classes sets {aside} aside and "
+                f"leaves {count - aside}; both sides need at least 2. Add classes or "
+                "change the fraction."
+            )
+        drawn = np.zeros(count, bool)
+        drawn[np.random.default_rng(seed).permutation(count)[:aside]] = True
+        return self.subset(~drawn), self.subset(drawn)
+
+    def images(
+        self, image_size: int = 224, resize: int | None = None, batch_size: int = 100
+    ) -> tf.data.Dataset:
+        """The images as a model is tested on them: resized, the middle cut out.
+
+        Args:
+            image_size: side of the crop, the model's input, in pixels.
+            resize: side that images are resized to before the crop; default as 256
+                to `image_size`'s 224.
+            batch_size: images in a batch; the last may have fewer.
+
+        Returns:
+            A data set of (batch, image_size, image_size, 3) uint8 RGB, in the order
+            of `paths`. Reading from it raises `tf.errors.InvalidArgumentError` with
+            the path of the first file that can't be decoded.
+
+        Raises:
+            ValueError: if a side is out of range.
+        """
+        resize = image_ops.resize_for(image_size, resize)
+        rows = tf.data.Dataset.from_tensor_slices((np.arange(len(self)),))
+        return (
+            read_images(rows, self.paths, resize)
+            .map(lambda image, index: image_ops.centre_crop(image, image_size))
+            .batch(batch_size)
+            .prefetch(tf.data.AUTOTUNE)
+            .apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size)))
         )

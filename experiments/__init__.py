@@ -1,0 +1,5 @@
+"""Programs: train, evaluate, export, index and search. Run them with `python -m`."""
+
+from experiments import quiet_tensorflow
+
+quiet_tensorflow.import_tensorflow()

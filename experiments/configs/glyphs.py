@@ -1,0 +1,25 @@
+"""Glyphs: letters in the typefaces of matplotlib; needs no download.
+
+python -m experiments.train --config=experiments/configs/glyphs.py
+"""
+
+from experiments.recipe import recipe
+
+
+def get_config():
+    """The settings, to be overridden with --config.name=value."""
+    config = recipe()
+    config.data = {"loader": "glyphs"}
+
+    config.image_size = 28
+    config.resize = 32
+    config.flip = False
+
+    config.trunk = "conv4"
+    config.dim = 64
+
+    config.epochs = 16
+    config.learning_rate = 0.1
+    config.decay_at = (0.75,)
+    config.evaluate_every = 4
+    return config

@@ -1,0 +1,35 @@
+"""From a config to its data set."""
+
+import ml_collections
+
+from keras_dml import data
+
+
+def load_data(
+    config: ml_collections.ConfigDict, data_dir: str | None
+) -> tuple[data.ImageDataset, data.ImageDataset]:
+    """Loads the (train, test) sets that `config.data` names.
+
+    Args:
+        config: `config.data.loader` is "glyphs", "omniglot" or "image_folder"; the
+            rest of `config.data` is that loader's own.
+        data_dir: the folder with the files; glyphs need none.
+
+    Raises:
+        ValueError: if there is no such loader, or it needs data_dir.
+    """
+    options = config.data
+    if options.loader == "glyphs":
+        return data.glyphs(seed=config.seed)
+    if options.loader not in ("omniglot", "image_folder"):
+        raise ValueError(
+            "config.data.loader must be 'glyphs', 'omniglot' or 'image_folder'; got "
+            f"{options.loader!r}."
+        )
+    if not data_dir:
+        raise ValueError(f"--data_dir is needed: the folder with {options.loader}.")
+    if options.loader == "omniglot":
+        return data.omniglot(
+            f"{data_dir}/{options.train_zip}", f"{data_dir}/{options.test_zip}"
+        )
+    return data.image_folder(data_dir, options.test_fraction, config.seed)

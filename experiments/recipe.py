@@ -1,0 +1,39 @@
+"""The settings that every experiment shares, with the paper's values."""
+
+import ml_collections
+
+
+def recipe() -> ml_collections.ConfigDict:
+    """The paper's recipe; `experiments/configs/` says what a data set changes.
+
+    The values are those of the released code of
+    [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649).
+    """
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+
+    config.image_size = 224
+    config.resize = 256
+    config.flip = True
+    config.cache = "memory"
+
+    config.trunk = "resnet50"
+    config.weights = ml_collections.config_dict.placeholder(str)
+    config.dim = 512
+    config.temperature = 0.05
+
+    config.classes = 15
+    config.images_per_class = 5
+    config.replacement = False
+
+    config.epochs = 30
+    config.learning_rate = 0.01
+    config.decay_at = (0.5,)  # shares of the epochs, after which × 0.1
+    config.momentum = 0.9
+    config.l2 = 1e-4
+
+    config.validation_classes = 0.0
+    config.evaluate_every = 1
+    config.ks = (1, 2, 4, 8)
+    config.annoy_trees = 50
+    return config

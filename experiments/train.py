@@ -1,0 +1,174 @@
+"""Trains an embedding model, measures it, and writes all that serving needs.
+
+python -m experiments.train --config=experiments/configs/glyphs.py
+
+Any setting of the config file can be overridden: --config.epochs=5
+--config.trunk=resnet50. The folder of the run gets:
+
+  embedding.keras   the model from images to embeddings, for Keras
+  serving/1/        the same as a SavedModel, for TF Serving
+  index/            an Annoy index of the test images
+  metrics.json      Recall@K on the test classes: exact, binary, through Annoy
+  report/           pictures of retrievals and curves; open index.html
+  config.json, log.csv, tensorboard/
+"""
+
+import datetime
+import pathlib
+import tempfile
+
+import keras
+import tensorflow as tf
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import program
+from experiments.load_data import load_data
+from keras_dml import data
+from keras_dml import evaluation
+from keras_dml import layers
+from keras_dml import models
+from keras_dml import optimizers
+from keras_dml import serving
+from keras_dml import training
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of experiments/configs/.", lock_config=True
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "The folder of the run, new or empty. Default: saved_models/CONFIG-DATE-TIME.",
+)
+_LOGICAL_CPUS = flags.DEFINE_integer(
+    "logical_cpus", 0, "Train on this many replicas on the CPU, to try it without GPUs."
+)
+flags.mark_flag_as_required("config")
+
+
+def main(argv):
+    """Data set → batches → model → embeddings → metrics → artefacts."""
+    del argv
+    config = _CONFIG.value
+    strategy = training.mirrored_strategy(_LOGICAL_CPUS.value)
+    training.check_batch_divides(
+        config.classes, config.images_per_class, strategy.num_replicas_in_sync
+    )
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+
+    train, test = load_data(config, _DATA_DIR.value)
+    validation = None
+    if config.validation_classes:
+        train, validation = train.split_by_class(config.validation_classes, config.seed)
+    batches = data.class_balanced_batches(
+        train,
+        config.classes,
+        config.images_per_class,
+        image_size=config.image_size,
+        resize=config.resize,
+        flip=config.flip,
+        replacement=config.replacement,
+        cache=config.cache,
+        seed=config.seed,
+    )
+    with strategy.scope():
+        embedder, model = _models(config, len(train.class_names), len(batches))
+    run = training.new_run_directory(_OUTPUT_DIR.value or _default_output_dir())
+    training.write_json(run / "config.json", config.to_dict())
+    print(
+        f"Training {config.trunk} on {len(train):,} images of "
+        f"{len(train.class_names):,} classes with {strategy.num_replicas_in_sync} "
+        f"replica(s); writing {run}"
+    )
+
+    with tempfile.TemporaryDirectory() as checkpoints:
+        best = pathlib.Path(checkpoints) / "best.weights.h5"
+        history = model.fit(
+            batches,
+            epochs=config.epochs,
+            shuffle=False,  # Keras warns that it can't; the batches do it themselves.
+            callbacks=_callbacks(config, run, embedder, test, validation, best),
+        ).history
+        if validation is not None:
+            model.load_weights(best)
+
+    embeddings = evaluation.embed(embedder, test, config.resize)
+    metrics = evaluation.retrieval_metrics(
+        embeddings,
+        test.labels,
+        test.is_query,
+        config.ks,
+        trees=config.annoy_trees,
+        seed=config.seed,
+    )
+    table = evaluation.format_table(metrics)
+    embedder.save(run / "embedding.keras")
+    serving.export(embedder, run / "serving" / "1", config.resize)
+    serving.save_gallery_index(
+        run / "index", embeddings, test, trees=config.annoy_trees, seed=config.seed
+    )
+    training.write_report(
+        run / "report", run.name, embeddings, test, history, table, config.seed
+    )
+    training.write_json(run / "metrics.json", metrics)
+    print(f"\nRecall@K on the test classes, %\n{table}\n\n{run}/report/index.html")
+
+
+def _models(config, num_classes, steps_per_epoch):
+    """The embedding model, and the classifier on it, compiled."""
+    shape = (config.image_size, config.image_size, 3)
+    trunk = models.trunk(config.trunk, shape, config.weights)
+    embedder = models.embedding_model(trunk, config.dim)
+    logits = layers.NormalizedSoftmax(num_classes, config.temperature)(embedder.output)
+    model = keras.Model(embedder.input, logits)
+    decays = [round(share * config.epochs) for share in config.decay_at]
+    learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [epoch * steps_per_epoch for epoch in decays],
+        [config.learning_rate * 0.1**times for times in range(len(decays) + 1)],
+    )
+    model.compile(
+        optimizers.SGD(learning_rate, config.momentum, config.l2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return embedder, model
+
+
+def _callbacks(config, run, embedder, test, validation, best):
+    """Logs, and what is measured between epochs.
+
+    With validation classes, the weights kept are those best on them, and the test
+    classes are measured once, at the end. Without, the last weights are kept, and the
+    test classes only give the curve.
+    """
+    measured, prefix = (test, "test") if validation is None else (validation, "val")
+    callbacks = [
+        evaluation.RetrievalEvaluation(
+            embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
+        ),
+        keras.callbacks.CSVLogger(str(run / "log.csv")),
+        keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
+    ]
+    if validation is not None:
+        callbacks.append(
+            keras.callbacks.ModelCheckpoint(
+                best,
+                monitor="val_recall@1",
+                mode="max",
+                save_best_only=True,
+                save_weights_only=True,
+            )
+        )
+    return callbacks
+
+
+def _default_output_dir():
+    config_file = pathlib.Path(config_flags.get_config_filename(flags.FLAGS["config"]))
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("saved_models") / f"{config_file.stem}-{now}"
+
+
+if __name__ == "__main__":
+    program.run(main)

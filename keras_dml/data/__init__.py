@@ -1,0 +1,17 @@
+"""Data sets, and the batches that models are trained and tested on."""
+
+from keras_dml.data.class_balanced_batches import class_balanced_batches
+from keras_dml.data.class_balanced_plan import class_balanced_plan
+from keras_dml.data.glyphs import glyphs
+from keras_dml.data.image_dataset import ImageDataset
+from keras_dml.data.image_folder import image_folder
+from keras_dml.data.omniglot import omniglot
+
+__all__ = [
+    "ImageDataset",
+    "class_balanced_batches",
+    "class_balanced_plan",
+    "glyphs",
+    "image_folder",
+    "omniglot",
+]

@@ -1,0 +1,78 @@
+"""Class labels of any kind as small integers."""
+
+import numpy as np
+import numpy.typing as npt
+
+_KINDS = {"i": "integer", "u": "integer", "U": "text", "T": "text", "S": "bytes"}
+_TYPES = {int: "integer", np.integer: "integer", str: "text", bytes: "bytes"}
+
+
+def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
+    """Returns labels as an array, one for each row of the embeddings they belong to.
+
+    Args:
+        labels: (rows,) integers of any size, or strings.
+        name: what the caller's signature calls them, for the error message.
+        rows: how many there must be.
+
+    Returns:
+        The same labels as an array.
+
+    Raises:
+        ValueError: if they have another shape or length, or are neither integers nor
+            strings. Floats are refused, as large class numbers collide in them.
+    """
+    array = np.asarray(labels)
+    if array.shape != (rows,):
+        raise ValueError(
+            f"{name} must have shape ({rows},), one label for each embedding; got "
+            f"{array.shape}. Pass integer labels, not one-hot rows, in the same order."
+        )
+    if _kind(array) is None:
+        raise ValueError(
+            f"{name} must be integers, or strings, and not a mixture; got dtype "
+            f'{array.dtype}. Convert them with `.astype("int64")` or `.astype(str)`.'
+        )
+    return array
+
+
+def class_numbers(
+    query_labels: np.ndarray, gallery_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the classes of both label arrays from 0, equal labels alike.
+
+    Args:
+        query_labels: (n,) as `checked_labels` gives them.
+        gallery_labels: (m,) of the same kind.
+
+    Returns:
+        int64 (n,) and (m,), in 0 … classes − 1, in the order of the sorted labels.
+
+    Raises:
+        ValueError: if one holds integers and the other strings.
+    """
+    if _kind(query_labels) != _kind(gallery_labels):
+        raise ValueError(
+            "query_labels and gallery_labels must be of one kind, integers or strings; "
+            f"got dtypes {query_labels.dtype} and {gallery_labels.dtype}. Convert one."
+        )
+    arrays = [query_labels, gallery_labels]
+    joined_type = np.result_type(*arrays)
+    if joined_type.kind == "f":
+        # NumPy joins int64 and uint64 as float64, where labels beyond 2^53 collide.
+        joined_type = np.dtype(object)
+    joined = np.concatenate([array.astype(joined_type) for array in arrays])
+    numbers = np.unique(joined, return_inverse=True)[1].astype(np.int64)
+    return numbers[: len(query_labels)], numbers[len(query_labels) :]
+
+
+def _kind(array):
+    if array.dtype.kind != "O":
+        return _KINDS.get(array.dtype.kind)
+    kinds = {
+        None
+        if isinstance(label, bool)
+        else next((k for t, k in _TYPES.items() if isinstance(label, t)), None)
+        for label in array.tolist()
+    }
+    return kinds.pop() if len(kinds) == 1 else None

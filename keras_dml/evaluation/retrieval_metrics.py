@@ -1,0 +1,128 @@
+"""Every retrieval figure of one set of embeddings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from keras_dml.evaluation.agreement import agreement
+from keras_dml.evaluation.annoy_neighbours import AnnoyNeighbours
+from keras_dml.evaluation.binary_codes import binary_codes
+from keras_dml.evaluation.checked_embeddings import checked_floats
+from keras_dml.evaluation.checked_ks import checked_ks
+from keras_dml.evaluation.class_numbers import checked_labels
+from keras_dml.evaluation.nearest_neighbours import nearest_neighbours
+from keras_dml.evaluation.recall import recall_at_k
+from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
+from keras_dml.evaluation.recall_of_neighbours import without_self
+
+
+def retrieval_metrics(
+    embeddings: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    is_query: npt.ArrayLike | None = None,
+    ks: Sequence[int] = (1, 2, 4, 8),
+    trees: int = 50,
+    search_k: int | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, float] | int]:
+    """Measures Recall@K by cosine, by binary codes and through an Annoy index.
+
+    Args:
+        embeddings: (n, dim) float16, float32 or float64, n at least 2.
+        labels: (n,) integers of any size, or strings.
+        is_query: (n,) booleans: true for the queries, false for the gallery they
+            search. None: every image searches all the others.
+        ks: the ranks K, distinct and at least 1.
+        trees: trees of the Annoy index, as in `AnnoyNeighbours`.
+        search_k: nodes a search inspects, as in `AnnoyNeighbours`.
+        seed: seed of the Annoy index.
+
+    Returns:
+        A dictionary of Python numbers that `json.dumps` takes, recalls and the
+        agreement in 0 … 1:
+
+            {"float": {"recall@1": 0.65, ...},
+             "binary": {"recall@1": 0.63, ...},
+             "annoy": {"recall@1": 0.64, ..., "agreement@1": 0.98,
+                       "trees": 50, "search_k": 10000},
+             "images": 5924,
+             "classes": 100}
+
+        "agreement@1" is the share of queries whose first neighbour from Annoy is as
+        near as the nearest there is; the recalls beside it mean little where it is low.
+
+    Raises:
+        ValueError: if an argument is out of its range or does not fit the embeddings.
+        ImportError: if annoy is not installed.
+        RuntimeError: if the installed annoy does not find what it should.
+    """
+    embeddings = checked_floats(embeddings, "embeddings")
+    labels = checked_labels(labels, "labels", len(embeddings))
+    ks = checked_ks(ks)
+    index = AnnoyNeighbours(embeddings.shape[1], trees, search_k, seed)
+    if len(embeddings) < 2:
+        raise ValueError(
+            "embeddings must have at least 2 rows, one to search for the other; got "
+            f"shape {embeddings.shape}."
+        )
+
+    if is_query is None:
+        queries, query_labels = embeddings, labels
+        gallery, gallery_labels = None, None
+    else:
+        is_query = _checked_is_query(is_query, len(embeddings))
+        queries, query_labels = embeddings[is_query], labels[is_query]
+        gallery, gallery_labels = embeddings[~is_query], labels[~is_query]
+
+    by_cosine = recall_at_k(queries, query_labels, gallery, gallery_labels, ks)
+    by_code = recall_at_k(
+        binary_codes(queries),
+        query_labels,
+        None if gallery is None else binary_codes(gallery),
+        gallery_labels,
+        ks,
+    )
+
+    if gallery is None:
+        index.build(queries)
+        ids, _ = index.search(queries, max(ks) + 1)
+        ids = without_self(ids, np.arange(len(queries)))
+        gallery_labels = query_labels
+    else:
+        index.build(gallery)
+        ids, _ = index.search(queries, max(ks))
+    by_annoy = recall_of_neighbours(ids, query_labels, gallery_labels, ks)
+    exact_ids, _ = nearest_neighbours(queries, gallery, k=1)
+
+    return {
+        "float": _named(by_cosine),
+        "binary": _named(by_code),
+        "annoy": {
+            **_named(by_annoy),
+            "agreement@1": agreement(ids[:, 0], exact_ids[:, 0], queries, gallery),
+            "trees": index.trees,
+            "search_k": index.search_k,
+        },
+        "images": len(embeddings),
+        "classes": len(np.unique(labels)),
+    }
+
+
+def _checked_is_query(is_query, rows):
+    is_query = np.asarray(is_query)
+    if is_query.shape != (rows,) or is_query.dtype != bool:
+        raise ValueError(
+            f"is_query must be booleans of shape ({rows},), one an embedding; got "
+            f"{is_query.dtype} of shape {is_query.shape}. Convert with `.astype(bool)`."
+        )
+    if is_query.all() or not is_query.any():
+        raise ValueError(
+            f"is_query marks {is_query.sum()} of {rows} images as queries; there must "
+            "be queries and a gallery. Pass None for every image to search the others."
+        )
+    return is_query
+
+
+def _named(recalls):
+    return {f"recall@{k}": recall for k, recall in recalls.items()}

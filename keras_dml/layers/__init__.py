@@ -1,0 +1,15 @@
+"""The layers of the method; they need Keras alone."""
+
+from keras_dml.layers.l2_normalization import L2Normalization
+from keras_dml.layers.l2_normalization import l2_normalize
+from keras_dml.layers.normalized_softmax import NormalizedSoftmax
+from keras_dml.layers.parameter_free_layer_normalization import (
+    ParameterFreeLayerNormalization,
+)
+
+__all__ = [
+    "L2Normalization",
+    "NormalizedSoftmax",
+    "ParameterFreeLayerNormalization",
+    "l2_normalize",
+]

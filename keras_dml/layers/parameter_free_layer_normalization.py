@@ -1,0 +1,61 @@
+"""Layer normalisation without scale and offset."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class ParameterFreeLayerNormalization(keras.layers.Layer):
+    """Centres each feature vector and scales it to unit variance, with no weights.
+
+    `y = (x - mean(x)) / sqrt(var(x) + epsilon)` over the last axis, `var` being the
+    mean squared deviation. The features come out centred, which is what lets the
+    sign of an embedding's dimension serve as its bit.
+
+    The arithmetic is float32 or wider; the output has the layer's compute dtype.
+
+    Args:
+        epsilon: added to the variance, positive. The default, 1e-5, is the paper's
+            (PyTorch's `F.layer_norm`); Keras's own layer has 1e-3.
+
+    Call arguments:
+        x: (batch, ..., features) floats.
+
+    Returns:
+        (batch, ..., features), the input's shape.
+
+    Raises:
+        ValueError: if epsilon is not positive.
+
+    Example:
+        >>> layer = keras_dml.layers.ParameterFreeLayerNormalization()
+        >>> layer(np.array([[1.0, 3.0]]))
+        [[-1.0, 1.0]]
+
+    Reference:
+        [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), section 3.2.
+    """
+
+    def __init__(self, epsilon=1e-5, **kwargs):
+        """Checks epsilon; the class docstring has the arguments."""
+        super().__init__(**kwargs)
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive, such as 1e-5; got {epsilon}.")
+        self.epsilon = epsilon
+        self.supports_masking = True
+
+    def call(self, x):
+        """Normalises the last axis."""
+        if self.compute_dtype in ("float16", "bfloat16"):
+            x = keras.ops.cast(x, "float32")
+        centred = x - keras.ops.mean(x, axis=-1, keepdims=True)
+        variance = keras.ops.mean(keras.ops.square(centred), axis=-1, keepdims=True)
+        y = centred * keras.ops.rsqrt(variance + self.epsilon)
+        return keras.ops.cast(y, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """The input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Adds epsilon to the layer's configuration."""
+        return {**super().get_config(), "epsilon": self.epsilon}

@@ -1,0 +1,53 @@
+"""The model that turns images into unit vectors."""
+
+import keras
+
+from keras_dml.layers import L2Normalization
+from keras_dml.layers import ParameterFreeLayerNormalization
+
+
+def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
+    """Puts the paper's embedding head on a trunk.
+
+    Global average pool, parameter-free layer normalisation, a linear map without
+    bias to `dim` numbers, and L2 normalisation. The linear map is left out where
+    `dim` equals the trunk's width. It starts from U(-1/√width, 1/√width), as
+    PyTorch's linear layer does.
+
+    Args:
+        trunk: a model from images to (batch, rows, columns, channels) features, or
+            to (batch, channels) already pooled. Its weights are shared, not copied.
+        dim: numbers in an embedding, at least 1.
+
+    Returns:
+        A model from the trunk's input to (batch, dim) float32 unit vectors.
+
+    Raises:
+        ValueError: if dim is not a positive integer or the trunk's output has
+            another shape.
+
+    Reference:
+        [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), figure 1.
+    """
+    if not (isinstance(dim, int) and dim >= 1):
+        raise ValueError(f"dim must be an integer of at least 1; got {dim!r}.")
+    x = trunk.output
+    if len(x.shape) == 4:
+        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    if len(x.shape) != 2:
+        raise ValueError(
+            "trunk must give features of shape (batch, rows, columns, channels) or "
+            f"(batch, channels); {trunk.name!r} gives {tuple(trunk.output.shape)}."
+        )
+    x = ParameterFreeLayerNormalization(name="layer_norm")(x)
+    if x.shape[-1] != dim:
+        x = keras.layers.Dense(
+            dim,
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                1 / 3, mode="fan_in", distribution="uniform"
+            ),
+            name="linear_map",
+        )(x)
+    x = L2Normalization(name="embedding")(x)
+    return keras.Model(trunk.input, x, name="embedding_model")

@@ -1,0 +1,5 @@
+"""Optimisers; they need Keras alone."""
+
+from keras_dml.optimizers.sgd import SGD
+
+__all__ = ["SGD"]

@@ -1,0 +1,92 @@
+"""SavedModel export for TF Serving."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from keras_dml.data import image_ops
+
+
+def export(
+    embedder: keras.Model, folder: str | os.PathLike, resize: int | None = None
+) -> None:
+    """Writes a SavedModel with two signatures, which needs keras_dml no more.
+
+    `serving_default` takes `encoded`, (batch,) strings, the bytes of image files, and
+    decodes, resizes and crops them as evaluation does. `images` takes `images`,
+    (batch, side, side, 3) float32 RGB pixels from 0 to 255, already resized and
+    cropped. Both give `embedding`, (batch, dim) float32, and `code`,
+    (batch, ceil(dim / 8)) uint8: one bit a dimension, set where the embedding is
+    above 0, packed as `np.packbits` does.
+
+    Args:
+        embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
+        folder: the version folder in TF Serving's layout, such as "serving/1". It
+            is written under another name and renamed, because TF Serving loads a
+            version as soon as it sees it.
+        resize: side that images are resized to before the middle is cut out; default
+            as the paper's 256 to 224.
+
+    Raises:
+        FileExistsError: if the folder exists; a version is never changed in place.
+        ValueError: if resize is smaller than the model's input.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists():
+        raise FileExistsError(
+            f"{str(folder)!r} exists, and a served version is never changed in place. "
+            "Name the next version."
+        )
+    side = embedder.input_shape[1]
+    resize = image_ops.resize_for(side, resize)
+
+    def images_signature(images):
+        embedding = tf.cast(embedder(images, training=False), tf.float32)
+        return {"embedding": embedding, "code": _packed_signs(embedding)}
+
+    def encoded_signature(encoded):
+        images = tf.map_fn(
+            lambda one: image_ops.centre_crop(
+                image_ops.resize_image(image_ops.decode_image(one), resize), side
+            ),
+            encoded,
+            fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8),
+        )
+        return images_signature(tf.cast(images, tf.float32))
+
+    archive = keras.export.ExportArchive()
+    archive.track(embedder)
+    archive.add_endpoint(
+        "serving_default",
+        encoded_signature,
+        input_signature=[tf.TensorSpec((None,), tf.string, name="encoded")],
+    )
+    archive.add_endpoint(
+        "images",
+        images_signature,
+        input_signature=[
+            tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
+        ],
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Not a number, so TF Serving passes it over.
+    unfinished = tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent)
+    try:
+        archive.write_out(unfinished, verbose=False)
+        os.chmod(unfinished, 0o755)
+        os.rename(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _packed_signs(embedding):
+    dim = embedding.shape[-1]
+    bits = tf.cast(embedding > 0, tf.uint8)
+    bits = tf.pad(bits, ((0, 0), (0, -dim % 8)))
+    bytes_of_bits = tf.reshape(bits, (-1, -(-dim // 8), 8))
+    place_values = tf.constant([128, 64, 32, 16, 8, 4, 2, 1], tf.uint8)
+    return tf.reduce_sum(bytes_of_bits * place_values, axis=-1)

@@ -1,0 +1,15 @@
+"""What a training run needs around `model.fit`."""
+
+from keras_dml.training.mirrored_strategy import check_batch_divides
+from keras_dml.training.mirrored_strategy import mirrored_strategy
+from keras_dml.training.report import write_report
+from keras_dml.training.run_directory import new_run_directory
+from keras_dml.training.run_directory import write_json
+
+__all__ = [
+    "check_batch_divides",
+    "mirrored_strategy",
+    "new_run_directory",
+    "write_json",
+    "write_report",
+]

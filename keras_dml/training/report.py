@@ -1,0 +1,139 @@
+"""Pictures of a run: what it retrieves, and how it learned."""
+
+import html
+import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from keras_dml.data import ImageDataset
+from keras_dml.data import image_ops
+from keras_dml.evaluation import nearest_neighbours
+
+_QUERIES = 12
+_NEIGHBOURS = 5
+_THUMBNAIL = 96  # pixels
+_RIGHT = "#1a9641"
+_WRONG = "#d7191c"
+
+
+def write_report(
+    folder: pathlib.Path,
+    title: str,
+    embeddings: np.ndarray,
+    dataset: ImageDataset,
+    history: Mapping[str, Sequence[float]],
+    table: str,
+    seed: int = 0,
+) -> None:
+    """Writes `retrieval.png`, `curves.png` and `index.html`, which shows both.
+
+    Args:
+        folder: an empty or new folder.
+        title: heading of the page.
+        embeddings: (images, dim) floats, in the order of the data set.
+        dataset: the test images.
+        history: one number an epoch for "loss" and for each "..._recall@K"; NaN where
+            nothing was measured.
+        table: the Recall@K table, as text.
+        seed: draws the queries.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    retrieval = _retrieval_figure(embeddings, dataset, seed)
+    retrieval.savefig(folder / "retrieval.png", dpi=100)
+    _curves_figure(history).savefig(folder / "curves.png", dpi=100)
+    (folder / "index.html").write_text(_page(title, table), encoding="utf-8")
+
+
+def _retrieval_figure(embeddings, dataset, seed):
+    if dataset.is_query is None:
+        queries = gallery = np.arange(len(dataset))
+    else:
+        queries = np.flatnonzero(dataset.is_query)
+        gallery = np.flatnonzero(~dataset.is_query)
+    rng = np.random.default_rng(seed)
+    queries = rng.permutation(queries)[:_QUERIES]
+    # One more than shown, as a query may find itself.
+    wanted = min(_NEIGHBOURS + 1, len(gallery))
+    ids, similarities = nearest_neighbours(
+        embeddings[queries], embeddings[gallery], k=wanted
+    )
+    found = gallery[ids]
+    figure = Figure(figsize=(1.5 * (_NEIGHBOURS + 1), 1.6 * len(queries)))
+    axes = figure.subplots(len(queries), _NEIGHBOURS + 1, squeeze=False)
+    for row, query in enumerate(queries):
+        _show(axes[row, 0], dataset, query, "black", "query")
+        others = np.flatnonzero(found[row] != query)[:_NEIGHBOURS]
+        for column in range(_NEIGHBOURS):
+            axis = axes[row, column + 1]
+            if column >= len(others):
+                axis.set_axis_off()
+                continue
+            neighbour = found[row, others[column]]
+            is_right = dataset.labels[neighbour] == dataset.labels[query]
+            colour = _RIGHT if is_right else _WRONG
+            similarity = similarities[row, others[column]]
+            _show(axis, dataset, neighbour, colour, f"{similarity:.2f}")
+    figure.tight_layout()
+    return figure
+
+
+def _show(axis, dataset, row, colour, caption):
+    encoded = tf.io.read_file(dataset.paths[row])
+    axis.imshow(image_ops.resize_image(image_ops.decode_image(encoded), _THUMBNAIL))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set(color=colour, linewidth=4)
+    name = dataset.class_names[dataset.labels[row]]
+    name = name if len(name) <= 22 else f"…{name[-21:]}"
+    # File and class names are shown as they are, not as mathematics.
+    axis.set_title(f"{name}\n{caption}", fontsize=6, parse_math=False)
+
+
+def _curves_figure(history):
+    recalls = {name: values for name, values in history.items() if "recall@" in name}
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axis, recall_axis = figure.subplots(1, 2)
+    _curve(loss_axis, "loss", history["loss"])
+    loss_axis.set(title="Training loss", xlabel="epoch")
+    for name, values in recalls.items():
+        _curve(recall_axis, name.replace("_recall", " R"), 100 * np.asarray(values))
+    recall_axis.set(title="Recall@K, %", xlabel="epoch")
+    if recalls:
+        recall_axis.legend()
+    return figure
+
+
+def _curve(axis, name, values):
+    values = np.asarray(values, np.float64)
+    epochs = np.arange(1, len(values) + 1)
+    measured = np.isfinite(values)
+    axis.plot(epochs[measured], values[measured], marker=".", label=name)
+    axis.grid(alpha=0.3)
+
+
+def _page(title, table):
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{html.escape(title)}</title>
+<style>
+body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; }}
+pre {{ background: #f4f4f4; padding: 1em; overflow-x: auto; }}
+img {{ max-width: 100%; }}
+</style>
+<h1>{html.escape(title)}</h1>
+<h2>Recall@K on the test classes, %</h2>
+<pre>{html.escape(table)}</pre>
+<h2>Learning</h2>
+<img src="curves.png" alt="Training loss and Recall@K by epoch">
+<h2>Retrieval</h2>
+<p>Each row is a query and its nearest images, with their cosine. Green is of the
+query's class, red is not.</p>
+<img src="retrieval.png" alt="Queries and their nearest images">
+</html>
+"""

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from keras_dml.evaluation.checked_embeddings import checked_embeddings
+from keras_dml.evaluation.checked_embeddings import checked_floats
+from keras_dml.evaluation.checked_embeddings import checked_pair
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+def test_supported_types_pass_through_uncopied(dtype):
+    embeddings = np.ones((2, 3), dtype)
+    assert checked_embeddings(embeddings, "queries") is embeddings
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "message"),
+    [
+        (np.ones(3), r"queries must have shape \(n, dim\)"),
+        (np.ones((2, 3, 4)), r"got \(2, 3, 4\)"),
+        (np.ones((0, 3)), "at least one row"),
+        (np.ones((3, 0)), "at least one row"),
+        (np.ones((2, 3), np.int64), "got int64"),
+        (np.ones((2, 3), bool), "got bool"),
+        ([["a", "b"]], "must be float16, float32 or float64"),
+    ],
+)
+def test_other_shapes_and_types_are_refused(embeddings, message):
+    with pytest.raises(ValueError, match=message):
+        checked_embeddings(embeddings, "queries")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 4095, 4096, 4999])
+def test_first_row_that_is_not_finite_is_named(value, row):
+    embeddings = np.zeros((5000, 2), np.float16)
+    embeddings[row:, 1] = value
+    with pytest.raises(ValueError, match=f"gallery must be finite; row {row} holds"):
+        checked_embeddings(embeddings, "gallery")
+
+
+def test_packed_codes_are_no_floats():
+    with pytest.raises(ValueError, match="got uint8, which here means packed codes"):
+        checked_floats(np.ones((2, 3), np.uint8), "embeddings")
+
+
+def test_float_widths_may_mix():
+    queries, gallery = checked_pair(np.ones((2, 3), np.float16), np.ones((4, 3)))
+    assert (queries.dtype, gallery.dtype) == (np.float16, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "message"),
+    [
+        (np.ones((2, 3), np.uint8), "got float64 and uint8"),
+        (np.ones((2, 4)), r"got shapes \(2, 3\) and \(2, 4\)"),
+        (np.full((2, 3), np.nan), "gallery must be finite"),
+    ],
+)
+def test_pairs_that_cannot_be_compared_are_refused(gallery, message):
+    with pytest.raises(ValueError, match=message):
+        checked_pair(np.ones((2, 3)), gallery)

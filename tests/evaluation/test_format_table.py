@@ -1,0 +1,32 @@
+from keras_dml.evaluation import format_table
+
+METRICS = {
+    "float": {"recall@1": 0.65361, "recall@10": 1.0},
+    "binary": {"recall@1": 0.06, "recall@10": 0.5},
+    "annoy": {
+        "recall@1": 0.65,
+        "recall@10": 0.9,
+        "agreement@1": 0.998,
+        "trees": 50,
+        "search_k": 10000,
+    },
+    "images": 60502,
+    "classes": 11316,
+}
+
+
+def test_rows_columns_and_the_agreement_read_as_a_table():
+    annoy = "annoy (50 trees, agrees with exact on 99.8 % of nearest neighbours)"
+    gap = len(annoy)
+    assert format_table(METRICS).splitlines() == [
+        " " * gap + "    R@1    R@10",
+        "float".ljust(gap) + "  65.36  100.00",
+        "binary".ljust(gap) + "   6.00   50.00",
+        annoy + "  65.00   90.00",
+        "60,502 images of 11,316 classes",
+    ]
+
+
+def test_lines_of_the_table_are_of_one_length():
+    lines = format_table(METRICS).splitlines()[:-1]
+    assert len({len(line) for line in lines}) == 1

@@ -1,0 +1,96 @@
+import json
+
+import numpy as np
+import pytest
+
+from keras_dml.evaluation import binary_codes
+from keras_dml.evaluation import recall_at_k
+from keras_dml.evaluation import retrieval_metrics
+
+LABELS = np.random.default_rng(1).integers(0, 15, 120)
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(15, 24))[LABELS] + 1.5 * rng.normal(size=(120, 24))
+
+
+def named(recalls):
+    return {f"recall@{k}": pytest.approx(share) for k, share in recalls.items()}
+
+
+def test_self_retrieval_reports_the_three_searches(embeddings):
+    metrics = retrieval_metrics(embeddings, LABELS, ks=(1, 5), trees=10)
+    by_cosine = recall_at_k(embeddings, LABELS, ks=(1, 5))
+    assert metrics == {
+        "float": named(by_cosine),
+        "binary": named(recall_at_k(binary_codes(embeddings), LABELS, ks=(1, 5))),
+        # 2,000 nodes are every node of so small an index: the search is exact.
+        "annoy": {
+            **named(by_cosine),
+            "agreement@1": 1.0,
+            "trees": 10,
+            "search_k": 2000,
+        },
+        "images": 120,
+        "classes": 15,
+    }
+
+
+def test_queries_search_the_gallery_alone(embeddings):
+    is_query = np.arange(120) % 3 == 0
+    metrics = retrieval_metrics(embeddings, LABELS, is_query, ks=(1, 5))
+    parts = embeddings[is_query], LABELS[is_query]
+    gallery = embeddings[~is_query], LABELS[~is_query]
+    by_cosine = recall_at_k(*parts, *gallery, ks=(1, 5))
+    by_code = recall_at_k(
+        binary_codes(parts[0]), parts[1], binary_codes(gallery[0]), gallery[1], (1, 5)
+    )
+    assert metrics["float"] == named(by_cosine)
+    assert metrics["binary"] == named(by_code)
+    assert metrics["annoy"]["recall@5"] == pytest.approx(by_cosine[5])
+    assert metrics["annoy"]["agreement@1"] == 1.0
+    assert (metrics["images"], metrics["classes"]) == (120, 15)
+
+
+def test_agreement_falls_when_annoy_inspects_too_little(embeddings):
+    metrics = retrieval_metrics(embeddings, LABELS, trees=1, search_k=1)
+    assert metrics["annoy"]["agreement@1"] < 0.9
+    assert metrics["annoy"]["search_k"] == 1
+
+
+def test_duplicates_across_classes_still_agree():
+    embeddings = np.repeat(np.eye(4), 10, axis=0)
+    metrics = retrieval_metrics(embeddings, np.arange(40) % 7)
+    assert metrics["annoy"]["agreement@1"] == 1.0
+
+
+def test_metrics_are_plain_numbers_that_json_keeps(embeddings):
+    metrics = retrieval_metrics(embeddings, LABELS, ks=np.array([1, 500]))
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert list(metrics["float"]) == ["recall@1", "recall@500"]
+
+
+def test_string_labels_are_counted_as_classes(embeddings):
+    metrics = retrieval_metrics(embeddings, LABELS.astype(str))
+    assert metrics["classes"] == 15
+
+
+@pytest.mark.parametrize(
+    ("is_query", "message"),
+    [
+        (np.zeros(120, int), "is_query must be booleans"),
+        (np.zeros(119, bool), r"is_query must be booleans of shape \(120,\)"),
+        (np.zeros(120, bool), "marks 0 of 120 images"),
+        (np.ones(120, bool), "marks 120 of 120 images"),
+    ],
+)
+def test_split_without_queries_or_gallery_is_refused(embeddings, is_query, message):
+    with pytest.raises(ValueError, match=message):
+        retrieval_metrics(embeddings, LABELS, is_query)
+
+
+def test_a_single_image_is_refused():
+    with pytest.raises(ValueError, match="embeddings must have at least 2 rows"):
+        retrieval_metrics(np.ones((1, 3)), [0])
