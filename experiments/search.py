@@ -1,0 +1,50 @@
+"""Finds the images of a run's index that are nearest to yours.
+
+python -m experiments.search --run=saved_models/RUN --image=photo.jpg [--image=...]
+
+Prints, for each image, its nearest ones through the run's Annoy index: cosine, class
+and file.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from experiments import program
+from experiments.load_run import load_embedder
+from experiments.load_run import load_run_config
+from keras_dml import data
+from keras_dml import evaluation
+from keras_dml import serving
+
+_RUN = flags.DEFINE_string("run", None, "The folder of a run.")
+_IMAGES = flags.DEFINE_multi_string("image", None, "An image file; may be repeated.")
+_K = flags.DEFINE_integer("k", 5, "How many to find.", lower_bound=1)
+flags.mark_flags_as_required(["run", "image"])
+
+
+def main(argv):
+    """Images → embeddings → neighbours."""
+    del argv
+    run = pathlib.Path(_RUN.value)
+    config = load_run_config(run)
+    for file in _IMAGES.value:
+        if not pathlib.Path(file).is_file():
+            raise FileNotFoundError(f"no image file {file!r}.")
+    embedder = load_embedder(run / "embedding.keras")
+    gallery = serving.load_gallery_index(run / "index")
+    queries = data.ImageDataset(
+        _IMAGES.value, np.zeros(len(_IMAGES.value), int), ("query",)
+    )
+    embeddings = evaluation.embed(embedder, queries, config["resize"], verbose=0)
+    found, cosines = gallery.neighbours.search(embeddings, _K.value)
+    for file, rows, similarities in zip(_IMAGES.value, found, cosines, strict=True):
+        print(file)
+        for row, cosine in zip(rows, similarities, strict=True):
+            if row >= 0:
+                print(f"  {cosine:.3f}  {gallery.classes[row]}  {gallery.paths[row]}")
+
+
+if __name__ == "__main__":
+    program.run(main)
