@@ -2,9 +2,12 @@
 
 import sys
 
+import tensorflow as tf
 from absl import app
 from absl import flags
 from absl import logging
+
+from keras_dml.data.read_images import unreadable_image
 
 
 def run(main):
@@ -22,8 +25,17 @@ def run(main):
         try:
             main(argv)
         except (ValueError, OSError) as error:
-            logging.debug("traceback", exc_info=True)
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            _end(str(error))
+        except tf.errors.InvalidArgumentError as error:
+            message = unreadable_image(error)
+            if message is None:
+                raise
+            _end(message)
 
     app.run(main_with_plain_errors)
+
+
+def _end(message):
+    logging.debug("traceback", exc_info=True)
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

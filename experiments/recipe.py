@@ -18,7 +18,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.cache = "memory"
 
     config.trunk = "resnet50"
-    config.weights = ml_collections.config_dict.placeholder(str)
+    config.weights = ""  # "imagenet", a weights file, or nothing for random ones
     config.dim = 512
     config.temperature = 0.05
 

@@ -59,8 +59,15 @@ def main(argv):
     tf.config.experimental.enable_op_determinism()
 
     train, test = load_data(config, _DATA_DIR.value)
+    data.check_images(test)
     validation = None
     if config.validation_classes:
+        if config.evaluate_every > config.epochs:
+            raise ValueError(
+                f"config.evaluate_every={config.evaluate_every} is more than "
+                f"config.epochs={config.epochs}, so the validation classes would never "
+                "be measured and no weights be kept."
+            )
         train, validation = train.split_by_class(config.validation_classes, config.seed)
     batches = data.class_balanced_batches(
         train,
@@ -119,7 +126,7 @@ def main(argv):
 def _models(config, num_classes, steps_per_epoch):
     """The embedding model, and the classifier on it, compiled."""
     shape = (config.image_size, config.image_size, 3)
-    trunk = models.trunk(config.trunk, shape, config.weights)
+    trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim)
     logits = layers.NormalizedSoftmax(num_classes, config.temperature)(embedder.output)
     model = keras.Model(embedder.input, logits)

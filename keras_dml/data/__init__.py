@@ -1,5 +1,6 @@
 """Data sets, and the batches that models are trained and tested on."""
 
+from keras_dml.data.check_images import check_images
 from keras_dml.data.class_balanced_batches import class_balanced_batches
 from keras_dml.data.class_balanced_plan import class_balanced_plan
 from keras_dml.data.glyphs import glyphs
@@ -9,6 +10,7 @@ from keras_dml.data.omniglot import omniglot
 
 __all__ = [
     "ImageDataset",
+    "check_images",
     "class_balanced_batches",
     "class_balanced_plan",
     "glyphs",

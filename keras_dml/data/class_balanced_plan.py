@@ -18,9 +18,9 @@ def class_balanced_plan(
     By default the classes are dealt out in rounds: every class comes once before any
     comes again, and no class comes twice in a batch. The images of a class are dealt
     out likewise: every image once before any again, and none twice in its share of a
-    batch, unless the class has fewer than `images_per_class`. So small and large
-    classes come equally often, and a class larger than its share of the epoch shows
-    another part of itself in the next.
+    batch, unless the class has fewer than `images_per_class`, when they repeat as
+    evenly as they can. So small and large classes come equally often, and a class
+    larger than its share of the epoch shows another part of itself in the next.
 
     With `replacement`, the rule of the paper's code: the classes of each batch are
     drawn without replacement, whatever came before, and their images with
@@ -66,8 +66,9 @@ def class_balanced_plan(
 def _deal(sizes, counts, window, rng):
     """Deals `counts[g]` items of 0..sizes[g] - 1 from each group g, in rounds.
 
-    A round deals every item of a group once, in random order. No item comes twice in
-    an aligned window of `window` items, unless the group is smaller than that.
+    A round deals every item of a group once, in random order. In an aligned window of
+    `window` items, no item comes two times more than another: none comes twice, unless
+    the group is smaller than that.
 
     Returns the groups' items one group after another: (sum(counts),) int64.
     """
@@ -77,17 +78,18 @@ def _deal(sizes, counts, window, rng):
     group = np.repeat(np.arange(len(sizes)), sizes)
     item = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.zeros(len(group), np.int64)
+    back = np.zeros(len(group), bool)
     done = 0
     while True:
         short = done * sizes < counts
         left = short[group]
-        group, item, place = group[left], item[left], place[left]
+        group, item, place, back = group[left], item[left], place[left], back[left]
         if not len(group):
             return dealt
         size = sizes[group]
-        # What the window that straddles two rounds has had already goes to the back.
-        had = np.where(size < window, 0, (done * size) % window)
-        back = place >= size - had
+        # What the window at hand took of the round in which it began goes to the back.
+        had = (done * size) % window
+        back = np.where(had <= size, place >= size - had, back)
         order = np.argsort(group + 0.5 * (back + rng.random(len(group))))
         firsts = np.cumsum(sizes * short) - sizes * short
         place[order] = np.arange(len(group)) - firsts[group]

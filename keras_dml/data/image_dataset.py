@@ -147,7 +147,7 @@ class ImageDataset:
         Returns:
             A data set of (batch, image_size, image_size, 3) uint8 RGB, in the order
             of `paths`. Reading from it raises `tf.errors.InvalidArgumentError` with
-            the path of the first file that can't be decoded.
+            the path of a file that can't be decoded.
 
         Raises:
             ValueError: if a side is out of range.

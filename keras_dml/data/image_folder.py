@@ -18,8 +18,8 @@ def image_folder(
     the field has it: the test is on classes never seen.
 
     Read are JPEG, PNG, BMP, GIF and WebP files, told by their suffix; grey, RGBA
-    and CMYK ones too. EXIF orientation is left alone. Other files and hidden ones
-    are passed over.
+    and CMYK ones too, but not BMP with a palette of colours. EXIF orientation is left
+    alone. Other files and hidden ones are passed over.
 
     Args:
         root: the folder.

@@ -34,7 +34,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any format that TensorFlow reads, as RGB.
 
     Grey images are repeated over the three channels, an alpha channel is dropped,
-    and of an animation the first frame is taken.
+    and of an animation the first frame is taken. BMP files must not have a palette of
+    colours: TensorFlow takes their indices for grey.
 
     Args:
         encoded: scalar string, the bytes of the file.

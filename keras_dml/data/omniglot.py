@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -45,6 +46,7 @@ def omniglot(
         [Lake et al., 2015](https://doi.org/10.1126/science.aab3050).
     """
     cache_dir = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir)
+    cache_dir = cache_dir.expanduser()
     train = _characters(_unpacked(train_zip, cache_dir))
     test = _characters(_unpacked(test_zip, cache_dir))
     alphabets = {name.split("/")[0] for name in train}
@@ -77,7 +79,7 @@ def _unpacked(archive, cache_dir):
                     name for name in zipped.namelist() if _MEMBER.fullmatch(name)
                 ]
                 zipped.extractall(folder, members)
-        except (zipfile.BadZipFile, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(
                 f"omniglot: {str(archive)!r} is not a whole zip file ({error}); "
                 "download it again."

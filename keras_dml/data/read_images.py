@@ -1,8 +1,14 @@
 """Reading image files in parallel, with an unreadable one named."""
 
+from collections.abc import Iterator
+
+import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_dml.data import image_ops
+
+_UNREADABLE = "Cannot read this image; mend or remove it:"
 
 
 def read_images(rows: tf.data.Dataset, paths, resize: int) -> tf.data.Dataset:
@@ -20,8 +26,8 @@ def read_images(rows: tf.data.Dataset, paths, resize: int) -> tf.data.Dataset:
     Returns:
         A data set of (image, index, ...), one for each of `rows`: (resize, resize, 3)
         uint8 before what the row held. Reading from it raises
-        `tf.errors.InvalidArgumentError` with the path of the first file that can't be
-        decoded.
+        `tf.errors.InvalidArgumentError` at the first file that can't be decoded, with
+        its path or, of several in a row, the last one's.
     """
     with tf.device("CPU"):
         paths = tf.constant(paths)
@@ -47,7 +53,7 @@ def read_images(rows: tf.data.Dataset, paths, resize: int) -> tf.data.Dataset:
         position, previous, row = element
         whole = tf.debugging.Assert(
             position == expected,
-            ["Cannot read this image; mend or remove it:", paths[previous]],
+            [_UNREADABLE, paths[previous]],
         )
         with tf.control_dependencies([whole]):
             return expected + 1, row
@@ -61,3 +67,37 @@ def read_images(rows: tf.data.Dataset, paths, resize: int) -> tf.data.Dataset:
         .scan(tf.constant(0, tf.int64), name_gap)
         .take_while(lambda image, index, *rest: index >= 0)
     )
+
+
+def read_all_images(paths: np.ndarray, resize: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Reads every file once, with a progress bar.
+
+    Args:
+        paths: (images,) strings.
+        resize: side in pixels that images are resized to.
+
+    Yields:
+        (first, images): the place in `paths` of the first image, and
+        (some, resize, resize, 3) uint8, that one and those after it.
+
+    Raises:
+        ValueError: if an image can't be decoded; the message has its path.
+    """
+    print(f"Reading {len(paths):,} images:")
+    progress = keras.utils.Progbar(len(paths), unit_name="image")
+    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(paths)),))
+    try:
+        for images, index in read_images(rows, paths, resize).batch(256):
+            yield int(index[0]), images.numpy()
+            progress.update(int(index[-1]) + 1)
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(unreadable_image(error)) from None
+
+
+def unreadable_image(error: tf.errors.InvalidArgumentError) -> str | None:
+    """The sentence about an unreadable image in TensorFlow's error; None if none is."""
+    _, found, rest = error.message.partition(_UNREADABLE)
+    if not found:
+        return None
+    path = rest.split("\n")[0].removeprefix("] [").removesuffix("]")
+    return f"{_UNREADABLE} {path}"

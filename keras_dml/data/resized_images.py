@@ -5,12 +5,11 @@ import os
 import pathlib
 import tempfile
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_dml.data.cache_dir import default_cache_dir
-from keras_dml.data.read_images import read_images
+from keras_dml.data.read_images import read_all_images
 
 
 def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
@@ -52,15 +51,8 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
 
 
 def _fill(pixels, paths, resize):
-    print(f"Reading {len(paths):,} images, resized to {resize}×{resize}:")
-    progress = keras.utils.Progbar(len(paths), unit_name="image")
-    rows = tf.data.Dataset.from_tensor_slices((np.arange(len(paths)),))
-    try:
-        for images, index in read_images(rows, paths, resize).batch(256):
-            pixels[index[0] : index[-1] + 1] = images
-            progress.update(int(index[-1]) + 1)
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(str(error.message).split("\n")[0]) from None
+    for first, images in read_all_images(paths, resize):
+        pixels[first : first + len(images)] = images
 
 
 def _digest(paths, resize):

@@ -1,0 +1,90 @@
+"""Images a second of class_balanced_batches against the same ops mapped bare.
+
+The peer reads, decodes, resizes, crops and flips the same files with one
+`tf.data.Dataset.map` on all cores: no classes, no plan, no naming of bad files. Run
+it with `make benchmark-input`.
+"""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from keras_dml.data import ImageDataset
+from keras_dml.data import class_balanced_batches
+from tests.benchmarks.alternating_medians import alternating_medians
+from tests.benchmarks.alternating_medians import pin_threads
+
+_IMAGES = 900
+_CLASSES = 90
+_BATCH = (15, 5)
+_ROUNDS = 9
+
+
+def _photographs(folder):
+    """500×400 JPEG files of smooth noise, at quality 90."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(_IMAGES):
+        coarse = rng.integers(0, 256, (20, 25, 3), np.uint8)
+        paths.append(f"{folder}/{number}.jpg")
+        image = Image.fromarray(coarse).resize((500, 400), Image.Resampling.BICUBIC)
+        image.save(paths[-1], quality=90)
+    return ImageDataset(
+        paths, np.arange(_IMAGES) % _CLASSES, tuple(map(str, range(_CLASSES)))
+    )
+
+
+def _bare(dataset):
+    def load(path, draws):
+        image = tf.io.decode_jpeg(
+            tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE"
+        )
+        image = tf.image.resize(image, (256, 256), antialias=True)
+        image = tf.cast(tf.round(image), tf.uint8)
+        corner = tf.cast(draws[:2] * 33, tf.int32)
+        image = tf.slice(image, (corner[0], corner[1], 0), (224, 224, 3))
+        return tf.cond(draws[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+
+    draws = np.random.default_rng(0).random((len(dataset), 3), np.float32)
+    return (
+        tf.data.Dataset.from_tensor_slices((dataset.paths, draws))
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(_BATCH[0] * _BATCH[1])
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _drain(batches):
+    def run():
+        for _ in batches:
+            pass
+
+    return run
+
+
+def main():
+    """Prints images a second and the ratio to the bare ops."""
+    pin_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _photographs(pathlib.Path(folder))
+        contestants = {
+            "bare ops": _bare(dataset),
+            "cache=None": class_balanced_batches(dataset, *_BATCH),
+            'cache="memory"': class_balanced_batches(dataset, *_BATCH, cache="memory"),
+        }
+        medians = alternating_medians(
+            {name: _drain(batches) for name, batches in contestants.items()}, _ROUNDS
+        )
+    print(f"{_IMAGES} JPEG files, 500×400; medians of {_ROUNDS} alternating rounds")
+    print("| input | images/s | ratio |")
+    print("| --- | --- | --- |")
+    for name, seconds in medians.items():
+        ratio = medians["bare ops"] / seconds
+        print(f"| {name} | {_IMAGES / seconds:,.0f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Running the programs as a user does, and small data for them."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run_program(name, *arguments, cwd=ROOT):
+    """Runs `python -m experiments.<name>`; gives the finished process, with text."""
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def write_photos(root, classes=6, images=6, side=40, suffix="jpg"):
+    """Writes root/train and root/test: noisy images of one colour a class."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for number in range(classes):
+            folder = root / split / f"{split} class {number}"
+            folder.mkdir(parents=True)
+            colour = rng.integers(0, 256, 3)
+            for copy in range(images):
+                noise = rng.normal(0, 20, (side, side + 10, 3))
+                pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{copy}.{suffix}")
+    return root
+
+
+SMALL = (
+    "--config=experiments/configs/image_folder.py",
+    "--config.trunk=conv4",
+    "--config.weights=",
+    "--config.image_size=28",
+    "--config.resize=32",
+    "--config.dim=20",
+    "--config.classes=4",
+    "--config.images_per_class=3",
+    "--config.epochs=2",
+    "--config.ks=(1,2)",
+)
+"""Overrides that make a run of seconds."""

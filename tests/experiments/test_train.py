@@ -1,0 +1,211 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_dml
+from tests.experiments.programs import SMALL
+from tests.experiments.programs import run_program
+from tests.experiments.programs import write_photos
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def train(photos, folder, *arguments):
+    """Runs the program on the photos, with small settings."""
+    return run_program(
+        "train", *SMALL, f"--data_dir={photos}", f"--output_dir={folder}", *arguments
+    )
+
+
+@pytest.fixture(scope="module")
+def run(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    finished = run_program(
+        "train", *SMALL, f"--data_dir={photos}", f"--output_dir={folder}"
+    )
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished
+
+
+def test_run_directory_holds_everything(run):
+    folder, _ = run
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "embedding.keras",
+        "index",
+        "log.csv",
+        "metrics.json",
+        "report",
+        "serving",
+        "tensorboard",
+    }
+    assert (folder / "serving" / "1" / "saved_model.pb").is_file()
+    assert list(folder.glob("tensorboard/train/events.*"))
+
+
+def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos):
+    folder, _ = run
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["images"] == 36
+    assert metrics["classes"] == 6
+    assert list(metrics["float"]) == list(metrics["binary"]) == ["recall@1", "recall@2"]
+    assert {"recall@1", "recall@2", "agreement@1", "trees"} <= set(metrics["annoy"])
+
+    embedder = keras.models.load_model(folder / "embedding.keras")
+    _, test = keras_dml.data.image_folder(photos)
+    images = np.concatenate(list(test.images(28, 32).as_numpy_iterator()))
+    embeddings = embedder.predict(images, verbose=0)
+    cosines = embeddings @ embeddings.T
+    np.fill_diagonal(cosines, -2)
+    nearest = test.labels[cosines.argmax(axis=1)]
+    assert metrics["float"]["recall@1"] == pytest.approx(
+        np.mean(nearest == test.labels)
+    )
+
+
+def test_log_has_a_row_an_epoch_and_no_empty_columns(run):
+    folder, _ = run
+    with open(folder / "log.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    expected = {"epoch", "loss", "accuracy", "test_recall@1", "test_recall@2"}
+    assert set(rows[0]) == expected
+    assert 0 <= float(rows[1]["test_recall@1"]) <= 1
+
+
+def test_table_is_printed_without_tensorflows_start_up_noise(run):
+    folder, finished = run
+    assert "R@1" in finished.stdout
+    assert "agrees with exact on" in finished.stdout
+    assert str(folder / "report" / "index.html") in finished.stdout
+    assert finished.stderr == ""
+
+
+def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
+    folder, _ = run
+    again = tmp_path / "again"
+    train(photos, again)
+    for first, second in zip(
+        keras.models.load_model(folder / "embedding.keras").weights,
+        keras.models.load_model(again / "embedding.keras").weights,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+
+
+def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
+    folder = tmp_path / "run"
+    finished = train(
+        photos,
+        folder,
+        "--logical_cpus=2",
+        "--config.validation_classes=0.34",
+        "--config.epochs=4",
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "2 replica(s)" in finished.stdout
+    with open(folder / "log.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert "test_recall@1" not in rows[0]
+    best = max(float(row["val_recall@1"]) for row in rows)
+
+    train, _ = keras_dml.data.image_folder(photos)
+    _, held_out = train.split_by_class(0.34, seed=0)
+    assert len(held_out.class_names) == 2
+    embedder = keras.models.load_model(folder / "embedding.keras")
+    embeddings = keras_dml.evaluation.embed(embedder, held_out, resize=32, verbose=0)
+    recall = keras_dml.evaluation.recall_at_k(embeddings, held_out.labels, ks=(1,))
+    assert recall[1] == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--logical_cpus=2", "--config.images_per_class=3", "--config.classes=5"],
+            "15",
+        ),
+        (["--config.classes=7"], "classes=7"),
+        (["--config.trunk=resnet5"], "resnet5"),
+        (
+            ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
+            "evaluate_every",
+        ),
+        (["stray"], "stray"),
+    ],
+)
+def test_bad_settings_end_with_one_line_and_leave_nothing(
+    arguments, message, photos, tmp_path
+):
+    folder = tmp_path / "run"
+    finished = train(photos, folder, *arguments)
+    assert finished.returncode != 0
+    assert message in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+    assert not folder.exists()
+
+
+def test_unreadable_image_is_named(photos, tmp_path):
+    root = write_photos(tmp_path / "photos", classes=4, images=3)
+    bad = root / "test" / "test class 2" / "1.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    folder = tmp_path / "run"
+    finished = run_program(
+        "train", *SMALL, f"--data_dir={root}", f"--output_dir={folder}"
+    )
+    assert finished.returncode != 0
+    assert str(bad) in finished.stderr
+    assert len(finished.stderr.strip().splitlines()) == 1
+
+
+def test_run_that_is_there_is_not_touched(run, photos):
+    folder, _ = run
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    finished = run_program(
+        "train", *SMALL, f"--data_dir={photos}", f"--output_dir={folder}"
+    )
+    assert finished.returncode != 0
+    assert "not empty" in finished.stderr
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_evaluate_repeats_the_figures_of_the_run(run, photos, tmp_path):
+    folder, _ = run
+    output = tmp_path / "metrics.json"
+    finished = run_program(
+        "evaluate",
+        *SMALL,
+        f"--model={folder / 'embedding.keras'}",
+        f"--data_dir={photos}",
+        f"--output={output}",
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(output.read_text()) == json.loads(
+        (folder / "metrics.json").read_text()
+    )
+
+
+def test_export_writes_the_next_version_and_search_finds_the_image_itself(run, photos):
+    folder, _ = run
+    assert run_program("export", f"--run={folder}").returncode == 0
+    first, second = (
+        tf.saved_model.load(str(folder / "serving" / version)) for version in "12"
+    )
+    pixels = tf.random.stateless_uniform((3, 28, 28, 3), (1, 2), 0, 255)
+    np.testing.assert_array_equal(
+        first.signatures["images"](images=pixels)["embedding"],
+        second.signatures["images"](images=pixels)["embedding"],
+    )
+
+    image = photos / "test" / "test class 3" / "2.jpg"
+    finished = run_program("search", f"--run={folder}", f"--image={image}", "--k=2")
+    assert finished.returncode == 0, finished.stderr
+    _, nearest, _ = finished.stdout.splitlines()
+    assert nearest.split(maxsplit=1) == ["1.000", f"test class 3  {image}"]
