@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -7,3 +9,20 @@ def cache_of_this_session(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_DML_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory):
+    """An ImageDataset of 21 small noisy PNG files: 5 classes of 2, 3, 4, 5 and 7."""
+    from keras_dml.data import ImageDataset
+
+    folder = tmp_path_factory.mktemp("noise")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(5), (2, 3, 4, 5, 7))
+    paths = []
+    for row, label in enumerate(labels):
+        height, width = rng.integers(14, 31, 2)
+        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+        paths.append(str(folder / f"{label}_{row}.png"))
+        Image.fromarray(pixels).save(paths[-1])
+    return ImageDataset(paths, labels, tuple("abcde"))

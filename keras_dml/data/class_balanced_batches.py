@@ -48,9 +48,9 @@ def class_balanced_batches(
             "memory", "disk" (found again by later runs) or None (decode each time).
         seed: 0 or more.
         initial_step: batches that were trained on before, to go on where a run
-            stopped: `int(model.optimizer.iterations)`. Each pass still has the same
-            number of batches, so a stop inside an epoch moves the passes against
-            the epochs.
+            stopped: `int(model.optimizer.iterations.numpy())`. Each pass still has
+            the same number of batches, so a stop inside an epoch moves the passes
+            against the epochs.
 
     Returns:
         A data set of known cardinality of (images, labels): (batch, image_size,

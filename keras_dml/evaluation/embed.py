@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_dml.evaluation.input_side import input_side
+
 
 def embed(
     embedder: keras.Model,
@@ -35,15 +37,5 @@ def embed(
     """
     for variable in embedder.non_trainable_variables:
         variable.assign(keras.ops.convert_to_numpy(variable))
-    images = dataset.images(_side(embedder), resize, batch_size)
+    images = dataset.images(input_side(embedder), resize, batch_size)
     return embedder.predict(images, verbose=verbose)
-
-
-def _side(embedder):
-    shape = embedder.input_shape
-    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:
-        raise ValueError(
-            "embedder must take square images of a fixed size, (batch, side, side, 3); "
-            f"{embedder.name!r} takes {shape}."
-        )
-    return shape[1]

@@ -7,20 +7,20 @@ from keras_dml.evaluation.recall import recall_at_k
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
-    """Measures exact Recall@K on a data set after every few epochs of `fit`.
+    """Measures exact Recall@K after the first epoch of `fit` and every few after it.
 
     The figures join the epoch's logs as `<prefix>_recall@1` and so on, shares from 0
     to 1: the progress bar, the `History`, and callbacks listed after this one, such
-    as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. In the
-    epochs between measurements they are NaN, because `CSVLogger` fixes its columns in
-    the first one.
+    as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
+    epoch is always measured, because those callbacks take their columns and their first
+    best from it; the epochs between measurements have NaN.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
             one in training.
         dataset: a `keras_dml.data.ImageDataset` of classes that are not trained on.
         ks: the K's to measure. The default is the paper's for CUB-200 and Cars-196.
-        every: epochs from one measurement to the next.
+        every: measure after epochs `every`, `2 * every` and so on, and the first.
         prefix: "val" for classes set aside from training; "test" for the test set,
             whose figures must not choose anything.
         resize: side that images are resized to before the middle is cut out; default
@@ -61,7 +61,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Adds Recall@K to the logs."""
         recall = dict.fromkeys(self.ks, float("nan"))
-        if (epoch + 1) % self.every == 0:
+        if epoch == 0 or (epoch + 1) % self.every == 0:
             recall = self._recall()
         if logs is not None:
             logs.update({f"{self.prefix}_recall@{k}": recall[k] for k in self.ks})

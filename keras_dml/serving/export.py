@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_dml.data import image_ops
+from keras_dml.evaluation.input_side import input_side
 
 
 def export(
@@ -33,7 +34,8 @@ def export(
 
     Raises:
         FileExistsError: if the folder exists; a version is never changed in place.
-        ValueError: if resize is smaller than the model's input.
+        ValueError: if resize is smaller than the model's input, or the model does not
+            take square images of a fixed size.
     """
     folder = pathlib.Path(folder)
     if folder.exists():
@@ -41,7 +43,7 @@ def export(
             f"{str(folder)!r} exists, and a served version is never changed in place. "
             "Name the next version."
         )
-    side = embedder.input_shape[1]
+    side = input_side(embedder)
     resize = image_ops.resize_for(side, resize)
 
     def images_signature(images):

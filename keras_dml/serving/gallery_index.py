@@ -96,12 +96,17 @@ def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
     folder = pathlib.Path(folder)
     neighbours = AnnoyNeighbours.load(folder / _NEIGHBOURS)
     with open(folder / _IMAGES, newline="", encoding="utf-8") as stream:
-        header, *rows = csv.reader(stream)
-    if header != ["path", "class"] or len(rows) != neighbours.count:
+        rows = list(csv.reader(stream))
+    is_whole = (
+        rows[:1] == [["path", "class"]]
+        and len(rows) == 1 + neighbours.count
+        and all(len(row) == 2 for row in rows)
+    )
+    if not is_whole:
         raise ValueError(
             f"{folder / _IMAGES} must list the path and class of each of the "
-            f"{neighbours.count} images of the index; it has "
-            f"{len(rows)} rows. Make the index anew."
+            f"{neighbours.count} images of the index, under a header; it has "
+            f"{len(rows)} lines. Make the index anew."
         )
-    paths, classes = (np.array(column, np.str_) for column in zip(*rows, strict=True))
+    paths, classes = np.array(rows[1:], np.str_).T
     return GalleryIndex(neighbours, paths, classes)

@@ -1,5 +1,6 @@
 """What a training run needs around `model.fit`."""
 
+from keras_dml.training.epoch_log import EpochLog
 from keras_dml.training.mirrored_strategy import check_batch_divides
 from keras_dml.training.mirrored_strategy import mirrored_strategy
 from keras_dml.training.report import write_report
@@ -7,6 +8,7 @@ from keras_dml.training.run_directory import new_run_directory
 from keras_dml.training.run_directory import write_json
 
 __all__ = [
+    "EpochLog",
     "check_batch_divides",
     "mirrored_strategy",
     "new_run_directory",

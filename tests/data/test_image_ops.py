@@ -1,0 +1,233 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_dml.data import image_ops
+
+HEIGHT, WIDTH = 37, 53
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """Smooth colours with noise on them, so that no channel or axis looks alike."""
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    colours = np.stack((column * 4, row * 6, row + column * 2), axis=-1)
+    noise = np.random.default_rng(0).integers(0, 30, colours.shape)
+    return Image.fromarray((colours + noise).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def alpha():
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    return Image.fromarray((row * column % 256).astype(np.uint8))
+
+
+def encoded(image, file_format, **options):
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+def decoded(content):
+    image = image_ops.decode_image(tf.constant(content))
+    assert image.dtype == tf.uint8
+    return image.numpy()
+
+
+def by_pillow(content):
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def grey_levels_apart(one, other):
+    assert one.shape == other.shape
+    return np.abs(one.astype(int) - other.astype(int)).max()
+
+
+def with_alpha(image, alpha):
+    image = image.copy()
+    image.putalpha(alpha)
+    return image
+
+
+FILES = {
+    "PNG, RGB": lambda image, alpha: encoded(image, "PNG"),
+    "PNG, grey": lambda image, alpha: encoded(image.convert("L"), "PNG"),
+    "PNG, grey and alpha": lambda image, alpha: encoded(
+        with_alpha(image.convert("L"), alpha), "PNG"
+    ),
+    "PNG, RGBA": lambda image, alpha: encoded(with_alpha(image, alpha), "PNG"),
+    "PNG, palette": lambda image, alpha: encoded(image.quantize(200), "PNG"),
+    "PNG, palette of 4 bits": lambda image, alpha: encoded(image.quantize(16), "PNG"),
+    "PNG, palette with one transparent colour": lambda image, alpha: encoded(
+        image.quantize(200), "PNG", transparency=3
+    ),
+    "PNG, palette with alpha": lambda image, alpha: encoded(
+        image.quantize(200), "PNG", transparency=bytes(range(200))
+    ),
+    "PNG, grey with one transparent level": lambda image, alpha: encoded(
+        image.convert("L"), "PNG", transparency=50
+    ),
+    "PNG, 1 bit": lambda image, alpha: encoded(image.convert("1"), "PNG"),
+    "BMP, RGB": lambda image, alpha: encoded(image, "BMP"),
+    "BMP, grey": lambda image, alpha: encoded(image.convert("L"), "BMP"),
+    "BMP, RGBA": lambda image, alpha: encoded(with_alpha(image, alpha), "BMP"),
+    "GIF": lambda image, alpha: encoded(image, "GIF"),
+    "GIF, grey": lambda image, alpha: encoded(image.convert("L"), "GIF"),
+    "GIF, animated": lambda image, alpha: encoded(
+        image, "GIF", save_all=True, append_images=[image.rotate(180)]
+    ),
+    "WebP, lossless": lambda image, alpha: encoded(image, "WEBP", lossless=True),
+    "WebP, lossless RGBA": lambda image, alpha: encoded(
+        with_alpha(image, alpha), "WEBP", lossless=True, exact=True
+    ),
+    "WebP, animated": lambda image, alpha: encoded(
+        image, "WEBP", lossless=True, save_all=True, append_images=[image.rotate(180)]
+    ),
+}
+LOSSY_FILES = {
+    "JPEG": lambda image: encoded(image, "JPEG"),
+    "JPEG, colours at full size": lambda image: encoded(image, "JPEG", subsampling=0),
+    "JPEG, progressive": lambda image: encoded(image, "JPEG", progressive=True),
+    "JPEG, grey": lambda image: encoded(image.convert("L"), "JPEG"),
+    "JPEG, CMYK": lambda image: encoded(image.convert("CMYK"), "JPEG"),
+    "WebP": lambda image: encoded(image, "WEBP"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("kind", FILES)
+def test_file_without_loss_is_decoded_as_pillow_does(kind, picture, alpha):
+    content = FILES[kind](picture, alpha)
+    np.testing.assert_array_equal(decoded(content), by_pillow(content))
+
+
+@pytest.mark.parametrize("kind", LOSSY_FILES)
+def test_lossy_file_is_decoded_within_one_grey_level_of_pillow(kind, picture):
+    content = LOSSY_FILES[kind](picture)
+    assert grey_levels_apart(decoded(content), by_pillow(content)) <= 1
+
+
+def test_png_of_16_bits_keeps_the_upper_ones(picture):
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 256 + 77
+    image = decoded(encoded(Image.fromarray(deep), "PNG"))
+    assert grey_levels_apart(image, np.repeat(deep[..., None] / 257, 3, axis=2)) <= 1
+
+
+def test_alpha_is_dropped_not_blended(picture):
+    clear = Image.new("L", picture.size, 0)
+    content = encoded(with_alpha(picture, clear), "PNG")
+    np.testing.assert_array_equal(decoded(content), np.asarray(picture))
+
+
+def test_exif_orientation_is_left_alone(picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° to view
+    content = encoded(picture, "JPEG", exif=exif)
+    assert decoded(content).shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(decoded(content), decoded(encoded(picture, "JPEG")))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
+def test_truncated_file_is_refused(kind, picture):
+    content = encoded(picture, kind)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoded(content[: len(content) * 9 // 10])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [
+        ((53, 37), 16),
+        ((53, 37), 37),
+        ((53, 37), 64),
+        ((200, 31), 64),
+        ((31, 200), 50),
+        ((256, 256), 256),
+        ((500, 400), 256),
+        ((1, 1), 8),
+        ((640, 7), 3),
+    ],
+)
+def test_resizing_is_within_one_grey_level_of_pillow(kind, size, side):
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+    content = encoded(Image.fromarray(noise), kind, quality=90)
+    resized = image_ops.resize_image(image_ops.decode_image(content), side)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    assert resized.dtype == tf.uint8
+    assert grey_levels_apart(resized.numpy(), np.asarray(expected)) <= 1
+
+
+def test_resized_pixels_are_rounded_not_cut_off():
+    noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    square = Image.fromarray(noise).resize((64, 64), Image.Resampling.BILINEAR)
+    resized = image_ops.resize_image(tf.constant(noise), 64).numpy()
+    assert abs(resized.mean() - np.asarray(square).mean()) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("image_size", "resize", "expected"),
+    [(224, None, 256), (28, None, 32), (7, None, 8), (224, 300, 300), (20, 20, 20)],
+)
+def test_resize_defaults_to_the_papers_proportion(image_size, resize, expected):
+    assert image_ops.resize_for(image_size, resize) == expected
+
+
+@pytest.mark.parametrize(
+    ("image_size", "resize", "message"),
+    [
+        (0, None, "image_size must be at least 1 pixel; got 0"),
+        (-3, 5, "image_size must be at least 1 pixel; got -3"),
+        (32, 31, "resize=31, image_size=32"),
+    ],
+)
+def test_sides_out_of_range_are_refused(image_size, resize, message):
+    with pytest.raises(ValueError, match=message):
+        image_ops.resize_for(image_size, resize)
+
+
+def numbered_pixels(side):
+    """Pixel (row, column) holds (row, column, 0)."""
+    row, column = np.mgrid[:side, :side]
+    return np.stack((row, column, 0 * row), axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("side", "image_size", "margin"), [(8, 4, 2), (9, 4, 2), (8, 7, 0), (32, 28, 2)]
+)
+def test_centre_crop_leaves_equal_margins(side, image_size, margin):
+    crop = image_ops.centre_crop(tf.constant(numbered_pixels(side)), image_size)
+    assert crop.shape == (image_size, image_size, 3)
+    assert crop[0, 0].numpy().tolist() == [margin, margin, 0]
+    last = margin + image_size - 1
+    assert crop[-1, -1].numpy().tolist() == [last, last, 0]
+
+
+def test_crop_starts_at_its_corner():
+    crop = image_ops.crop_image(tf.constant(numbered_pixels(8)), 3, 4, 1)
+    np.testing.assert_array_equal(crop, numbered_pixels(8)[4:7, 1:4])
+
+
+@pytest.mark.parametrize(
+    ("draws", "top", "left", "mirrored"),
+    [
+        ((0.0, 0.0, 0.5), 0, 0, False),
+        ((0.0, 0.9999, 0.9), 0, 2, False),
+        ((0.9999, 0.0, 0.4999), 2, 0, True),
+        ((0.34, 0.67, 0.0), 1, 2, True),
+        ((0.33, 0.66, 0.99), 0, 1, False),
+    ],
+)
+def test_draws_place_the_crop_and_mirror_it(draws, top, left, mirrored):
+    image = numbered_pixels(8)
+    expected = image[top : top + 6, left : left + 6]
+    draws = tf.constant(draws)
+    unflipped = image_ops.random_crop_and_flip(tf.constant(image), 6, draws, False)
+    np.testing.assert_array_equal(unflipped, expected)
+    flipped = image_ops.random_crop_and_flip(tf.constant(image), 6, draws, True)
+    np.testing.assert_array_equal(flipped, expected[:, ::-1] if mirrored else expected)

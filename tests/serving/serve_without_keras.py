@@ -1,0 +1,148 @@
+"""Runs an exported model as a server would, with TensorFlow alone.
+
+python serve_without_keras.py EXPORTED INPUTS OUTPUTS
+
+INPUTS is an .npz file with `images`, an array, and `encoded0`, `encoded1` and so on,
+the bytes of one file each. OUTPUTS is one to write: what both signatures give in
+Python, for the whole batch (`images/...` and `encoded/...`), one row of it
+(`.../one/...`) and none (`.../none/...`), and what TensorFlow's C loader, the one
+behind TF Serving, gives for the images (`c/...`).
+"""
+
+import ctypes
+import os
+import pathlib
+import sys
+
+ABSENT = ("keras", "keras_dml", "tf_keras")
+# None makes Python say that there is no such module.
+sys.modules.update(dict.fromkeys(ABSENT))
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from tensorflow.core.protobuf import meta_graph_pb2  # noqa: E402
+
+FLOAT, UINT8 = 1, 4  # of TF_DataType
+
+
+class Buffer(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("length", ctypes.c_size_t),
+        ("deallocator", ctypes.c_void_p),
+    )
+
+
+class Output(ctypes.Structure):
+    _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
+
+
+def in_python(exported, images, encoded):
+    signatures = tf.saved_model.load(exported).signatures
+    assert set(signatures) == {"serving_default", "images"}
+    for name, count in ("", len(images)), ("/one", 1), ("/none", 0):
+        some = signatures["images"](images=tf.constant(images[:count]))
+        others = signatures["serving_default"](
+            encoded=tf.constant(encoded[:count], tf.string, (count,))
+        )
+        for kind, outputs in ("images", some), ("encoded", others):
+            for output, tensor in outputs.items():
+                yield f"{kind}{name}/{output}", tensor.numpy()
+
+
+def in_c(exported, images):
+    folder = pathlib.Path(tf.__file__).parent
+    c = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
+    for name in (
+        "TF_NewStatus",
+        "TF_NewGraph",
+        "TF_NewSessionOptions",
+        "TF_NewBuffer",
+        "TF_LoadSessionFromSavedModel",
+        "TF_GraphOperationByName",
+        "TF_AllocateTensor",
+        "TF_TensorData",
+    ):
+        getattr(c, name).restype = ctypes.c_void_p
+    c.TF_Message.restype = ctypes.c_char_p
+    c.TF_Dim.restype = ctypes.c_int64
+    pointer = ctypes.c_void_p
+    status = pointer(c.TF_NewStatus())
+
+    def check():
+        assert c.TF_GetCode(status) == 0, c.TF_Message(status).decode()
+
+    graph = pointer(c.TF_NewGraph())
+    meta_graph = pointer(c.TF_NewBuffer())
+    session = pointer(
+        c.TF_LoadSessionFromSavedModel(
+            pointer(c.TF_NewSessionOptions()),
+            None,
+            exported.encode(),
+            (ctypes.c_char_p * 1)(b"serve"),
+            1,
+            graph,
+            meta_graph,
+            status,
+        )
+    )
+    check()
+    buffer = ctypes.cast(meta_graph, ctypes.POINTER(Buffer)).contents
+    signature = meta_graph_pb2.MetaGraphDef.FromString(
+        ctypes.string_at(buffer.data, buffer.length)
+    ).signature_def["images"]
+
+    def place(tensor_info):
+        name, index = tensor_info.name.split(":")
+        operation = c.TF_GraphOperationByName(graph, name.encode())
+        assert operation, name
+        return Output(operation, int(index))
+
+    dims = (ctypes.c_int64 * images.ndim)(*images.shape)
+    size = ctypes.c_size_t(images.nbytes)
+    fed = pointer(c.TF_AllocateTensor(FLOAT, dims, images.ndim, size))
+    ctypes.memmove(c.TF_TensorData(fed), images.ctypes.data, images.nbytes)
+    names = sorted(signature.outputs)
+    fetched = (ctypes.c_void_p * len(names))()
+    c.TF_SessionRun(
+        session,
+        None,
+        (Output * 1)(place(signature.inputs["images"])),
+        (ctypes.c_void_p * 1)(fed),
+        1,
+        (Output * len(names))(*(place(signature.outputs[name]) for name in names)),
+        fetched,
+        len(names),
+        None,
+        0,
+        None,
+        status,
+    )
+    check()
+    for name, address in zip(names, fetched, strict=True):
+        tensor = pointer(address)
+        shape = [c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]
+        dtype = {FLOAT: np.float32, UINT8: np.uint8}[c.TF_TensorType(tensor)]
+        content = ctypes.string_at(
+            c.TF_TensorData(tensor), int(np.prod(shape)) * np.dtype(dtype).itemsize
+        )
+        yield f"c/{name}", np.frombuffer(content, dtype).reshape(shape)
+
+
+def main(exported, inputs, outputs):
+    with np.load(inputs) as arrays:
+        images = np.ascontiguousarray(arrays["images"])
+        encoded = [
+            arrays[f"encoded{row}"].tobytes() for row in range(len(arrays.files) - 1)
+        ]
+    np.savez(
+        outputs,
+        **dict(in_python(exported, images, encoded)),
+        **dict(in_c(exported, images)),
+    )
+    assert all(sys.modules[name] is None for name in ABSENT)
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    main(*sys.argv[1:])

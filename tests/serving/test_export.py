@@ -1,0 +1,222 @@
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_dml.data import ImageDataset
+from keras_dml.models import embedding_model
+from keras_dml.serving import export
+
+SIDE, RESIZE = 14, 16
+PROGRAM = pathlib.Path(__file__).with_name("serve_without_keras.py")
+
+
+def embedder_of(dim):
+    keras.utils.set_random_seed(dim)
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
+    # TensorFlow's oneDNN convolution gives a wrong shape for a batch of no images.
+    x = keras.layers.Dense(12)(keras.layers.Reshape((7, 7, 12))(x))
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.ReLU()(x))
+    return embedding_model(keras.Model(images, x), dim)
+
+
+@pytest.fixture(scope="module", params=[16, 11], ids=lambda dim: f"dim {dim}")
+def embedder(request):
+    return embedder_of(request.param)
+
+
+@pytest.fixture(scope="module")
+def exported(embedder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serving") / "model" / "1"
+    export(embedder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(exported).signatures
+
+
+@pytest.fixture(scope="module")
+def files(noise, tmp_path_factory):
+    """An ImageDataset of PNG and JPEG files, in RGB, grey and RGBA, of many sizes."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = []
+    for row, path in enumerate(noise.paths[:8]):
+        with Image.open(path) as image:
+            image = image.convert(("RGB", "L", "RGBA", "RGB")[row % 4])
+            paths.append(f"{folder}/{row}.{('png', 'jpg', 'png', 'jpg')[row % 4]}")
+            image.save(paths[-1])
+    return ImageDataset(paths, [0] * 8, ["a"])
+
+
+def contents(dataset):
+    return [pathlib.Path(path).read_bytes() for path in dataset.paths]
+
+
+def pixels_of(dataset):
+    return np.concatenate(list(dataset.images(SIDE, RESIZE))).astype(np.float32)
+
+
+def middles_by_pillow(dataset):
+    images = []
+    margin = (RESIZE - SIDE) // 2
+    for path in dataset.paths:
+        with Image.open(path) as image:
+            square = image.convert("RGB").resize(
+                (RESIZE, RESIZE), Image.Resampling.BILINEAR
+            )
+        images.append(np.asarray(square)[margin:-margin, margin:-margin])
+    return np.array(images, np.float32)
+
+
+def assert_served(outputs, embeddings, tolerance=1e-5):
+    embedding, code = np.array(outputs["embedding"]), np.array(outputs["code"])
+    assert (embedding.dtype, code.dtype) == (np.float32, np.uint8)
+    assert embedding.shape == embeddings.shape
+    np.testing.assert_allclose(embedding, embeddings, atol=tolerance)
+    np.testing.assert_array_equal(code, np.packbits(embedding > 0, axis=1))
+
+
+def test_images_give_what_the_keras_model_gives(embedder, signatures, files):
+    images = pixels_of(files)
+    assert_served(
+        signatures["images"](images=tf.constant(images)),
+        embedder(images, training=False).numpy(),
+    )
+
+
+def test_encoded_images_give_what_evaluation_gives(embedder, signatures, files):
+    assert_served(
+        signatures["serving_default"](encoded=tf.constant(contents(files))),
+        embedder.predict(pixels_of(files), verbose=0),
+    )
+
+
+def test_encoded_images_are_resized_and_cropped_as_pillow_would(
+    embedder, signatures, files
+):
+    # Pixels may differ by one grey level of 255.
+    assert_served(
+        signatures["serving_default"](encoded=tf.constant(contents(files))),
+        embedder(middles_by_pillow(files), training=False).numpy(),
+        tolerance=0.05,
+    )
+
+
+def test_resize_is_obeyed(tmp_path, files):
+    embedder = embedder_of(8)
+    export(embedder, tmp_path / "1", resize=20)
+    served = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    images = np.concatenate(list(files.images(SIDE, 20))).astype(np.float32)
+    assert_served(
+        served(encoded=tf.constant(contents(files))),
+        embedder(images, training=False).numpy(),
+    )
+
+
+def test_input_and_output_names_are_the_documented_ones(signatures):
+    for name, given in ("serving_default", "encoded"), ("images", "images"):
+        arguments, keywords = signatures[name].structured_input_signature
+        assert (arguments, set(keywords)) == ((), {given})
+        assert set(signatures[name].structured_outputs) == {"embedding", "code"}
+
+
+def test_folder_holds_nothing_half_written(exported):
+    assert os.listdir(exported.parent) == ["1"]
+    assert exported.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("embedder", [11], indirect=True)
+def test_model_runs_where_keras_is_not_installed(embedder, exported, files, tmp_path):
+    images = pixels_of(files)
+    encoded = {
+        f"encoded{row}": np.frombuffer(content, np.uint8)
+        for row, content in enumerate(contents(files))
+    }
+    np.savez(tmp_path / "inputs.npz", images=images, **encoded)
+    subprocess.run(
+        [sys.executable, PROGRAM, exported, "inputs.npz", "outputs.npz"],
+        cwd=tmp_path,
+        check=True,
+        timeout=300,
+    )
+    embeddings = embedder(images, training=False).numpy()
+    with np.load(tmp_path / "outputs.npz") as arrays:
+        for kind in ("images", "encoded", "c"):
+            for part, count in ("", 8), ("/one", 1), ("/none", 0):
+                if (kind, part) in (("c", "/one"), ("c", "/none")):
+                    continue
+                outputs = {
+                    name: arrays[f"{kind}{part}/{name}"]
+                    for name in ("embedding", "code")
+                }
+                assert_served(outputs, embeddings[:count])
+                assert outputs["code"].shape == (count, 2)
+
+
+@pytest.mark.parametrize("embedder", [11], indirect=True)
+def test_saved_model_cli_lists_both_signatures(exported):
+    program = (sys.executable, "-m", "tensorflow.python.tools.saved_model_cli")
+    shown = subprocess.run(
+        [*program, "show", "--dir", exported, "--all"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    ).stdout
+    _, default = shown.split("signature_def['serving_default']:")
+    default = default.split("The MetaGraph")[0].split("signature_def")[0]
+    assert "inputs['encoded'] tensor_info:" in default
+    assert "dtype: DT_STRING" in default
+    _, images = shown.split("signature_def['images']:")
+    images = images.split("signature_def")[0]
+    assert "shape: (-1, 14, 14, 3)" in images
+    for signature in (default, images):
+        assert "outputs['embedding'] tensor_info:" in signature
+        assert "shape: (-1, 11)" in signature
+        assert "outputs['code'] tensor_info:" in signature
+        assert "dtype: DT_UINT8" in signature
+
+
+def test_existing_folder_is_refused_and_left_as_it_was(embedder, tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "kept").write_text("kept")
+    with pytest.raises(FileExistsError, match="Name the next version"):
+        export(embedder, tmp_path / "1")
+    assert os.listdir(tmp_path) == ["1"]
+    assert os.listdir(tmp_path / "1") == ["kept"]
+
+
+def test_failure_leaves_nothing(embedder, tmp_path, monkeypatch):
+    def fail(model, folder, **options):
+        (pathlib.Path(folder) / "half").write_text("half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(OSError, match="no space left"):
+        export(embedder, tmp_path / "model" / "1")
+    assert os.listdir(tmp_path / "model") == []
+
+
+def test_resize_smaller_than_the_input_is_refused(embedder, tmp_path):
+    with pytest.raises(ValueError, match="resize=13, image_size=14"):
+        export(embedder, tmp_path / "1", resize=13)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("shape", [(None, None, 3), (16, 20, 3)])
+def test_model_without_a_square_input_is_refused(tmp_path, shape):
+    inputs = keras.Input(shape)
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    with pytest.raises(ValueError, match="square images of a fixed size"):
+        export(embedder, tmp_path / "1")
+    assert os.listdir(tmp_path) == []
