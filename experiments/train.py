@@ -152,14 +152,11 @@ def _callbacks(config, run, embedder, test, validation, best):
     """
     measured, prefix = (test, "test") if validation is None else (validation, "val")
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
-    csv_logger = keras.callbacks.CSVLogger(str(run / "log.csv"))
-    # Left to itself it adds an empty val_ column for every column.
-    csv_logger.keys = ["loss", "accuracy", *recalls]
     callbacks = [
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
         ),
-        csv_logger,
+        training.EpochLog(run / "log.csv", ["loss", "accuracy", *recalls]),
         keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
     ]
     if validation is not None:

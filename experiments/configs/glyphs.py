@@ -18,8 +18,8 @@ def get_config():
     config.trunk = "conv4"
     config.dim = 64
 
-    config.epochs = 16
-    config.learning_rate = 0.1
+    config.epochs = 12
+    config.learning_rate = 0.02
     config.decay_at = (0.75,)
-    config.evaluate_every = 4
+    config.evaluate_every = 2
     return config

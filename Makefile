@@ -1,0 +1,53 @@
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-backends lint \
+	benchmark-training-step benchmark-input dist clean
+
+help: ## List these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 26
+
+install: .venv/installed ## Make .venv and install keras_dml in it, with its tests' needs
+
+.venv/installed: extras = test
+.venv-backends/installed: extras = test,backends
+.venv/installed .venv-backends/installed: setup.py
+	@test -x $(@D)/bin/pip \
+		|| $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+		|| { echo 'keras_dml needs Python 3.10 or newer, and $(PYTHON) is not:' \
+		'name another, as in make install PYTHON=python3.12' >&2; exit 1; }
+	test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet -e '.[$(extras)]'
+	touch $@
+
+demo: install ## Train on the glyphs, which need no download, and print Recall@K
+	.venv/bin/python -m experiments.train --config=experiments/configs/glyphs.py
+
+test: install ## Run the default tests
+	.venv/bin/python -m pytest
+
+test-slow: install ## Run the tests that take minutes
+	.venv/bin/python -m pytest -m slow
+
+test-backends: .venv-backends/installed ## Test layers, models and SGD on each backend of Keras
+	for backend in tensorflow jax torch; do \
+		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest tests/layers \
+			tests/models/test_embedding_model.py tests/optimizers || exit; \
+	done
+
+lint: install ## Check style and formatting
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+benchmark-training-step: install ## Time a training step of the model against its trunk's
+	.venv/bin/python -m tests.benchmarks.benchmark_training_step
+
+benchmark-input: install ## Time the input pipeline
+	.venv/bin/python -m tests.benchmarks.benchmark_input_pipeline
+
+dist: install ## Build the wheel in dist/
+	.venv/bin/pip wheel --no-deps --wheel-dir dist .
+
+clean: ## Delete the virtual environments and everything built
+	rm -rf .venv .venv-backends build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

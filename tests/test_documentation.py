@@ -1,0 +1,139 @@
+"""What README.md and BUILD.md tell a reader to run, run."""
+
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.experiments.programs import ROOT
+from tests.experiments.programs import write_photos
+
+# Appended to training commands, which take minutes as they stand; the last flag wins.
+_SHORT = {
+    "glyphs": ["--config.epochs=1"],
+    "image_folder": [
+        "--config.epochs=1",
+        "--config.image_size=96",
+        "--config.resize=110",
+        "--config.classes=4",
+        "--config.images_per_class=3",
+        "--config.ks=(1,)",
+    ],
+}
+
+
+def code_blocks(document, language):
+    """The code blocks of a document in one language, in order."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(document):
+    """The shell commands of a document, continued lines joined, comments left out."""
+    for block in code_blocks(document, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A folder as a reader of the documents has it, in which to run what they say."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("experiments", "README.md", "BUILD.md"):
+        (folder / name).symlink_to(ROOT / name)
+    write_photos(folder / "photos", side=100)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "query.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def keras_home(tmp_path_factory):
+    """Keras's folder, with a weights file where it would download ImageNet's to."""
+    folder = tmp_path_factory.mktemp("keras_home")
+    model = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(96, 96, 3)
+    )
+    (folder / "models").mkdir()
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
+    model.save(folder / "models" / name)
+    return folder
+
+
+def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
+    monkeypatch.chdir(reader)
+    environment = {**os.environ, "KERAS_HOME": str(keras_home)}
+    ran = []
+    for words in commands("README.md"):
+        if words[0] != "python":
+            continue
+        arguments = words[1:]
+        if "experiments.train" in words:
+            config = next(word for word in words if word.startswith("--config="))
+            arguments += _SHORT[pathlib.Path(config).stem]
+        finished = subprocess.run(
+            [sys.executable, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, f"{words}\n{finished.stderr}"
+        ran.append(words[2].removeprefix("experiments."))
+    assert ran == ["train", "train", "evaluate", "search", "export"]
+    assert pathlib.Path("saved_models/glyphs/serving/2").is_dir()
+
+    names = {}
+    blocks = code_blocks("README.md", "python")
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    history = names["model"].history.history
+    assert np.isfinite(history["val_recall@1"]).all()
+    np.testing.assert_array_equal(
+        names["code"], np.packbits(names["embedding"].numpy() > 0, axis=1)
+    )
+
+
+@pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
+def test_every_other_command_is_known(document):
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    setup = (ROOT / "setup.py").read_text()
+    for words in commands(document):
+        if words[0] == "python":
+            assert document == "README.md", "not run by the test above"
+        elif words[0] == "make":
+            assert words[1] in targets
+        elif words[0] == "pip":
+            (extra,) = re.findall(r"\[(\w+)\]", words[2])
+            assert f'"{extra}": [' in setup
+        else:
+            # TF Serving's own image can't be had where the tests run.
+            assert words[:2] == ["docker", "run"]
+            assert words[-1] == "tensorflow/serving"
+
+
+@pytest.mark.parametrize("document", ["README.md", "BUILD.md", "experiments/README.md"])
+def test_links_to_files_lead_somewhere(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / document).parent.joinpath(link).exists(), link
+
+
+def test_every_dependency_is_explained():
+    setup = (ROOT / "setup.py").read_text()
+    required = setup.split("install_requires=[")[1].split("]")[0]
+    packages = re.findall(r'"([a-zA-Z_-]+)', required)
+    table = (ROOT / "BUILD.md").read_text().split("## Why each dependency")[1]
+    explained = re.findall(r"^\| ([a-z_-]+) \|", table, re.MULTILINE)
+    assert explained[2:] == packages, "after the heading and its rule"
