@@ -5,7 +5,7 @@ PYTHON ?= python3
 	benchmark-training-step benchmark-input dist clean
 
 help: ## List these targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 26
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/installed ## Make .venv and install keras_dml in it, with its tests' needs
 
@@ -31,8 +31,9 @@ test-slow: install ## Run the tests that take minutes
 
 test-backends: .venv-backends/installed ## Test layers, models and SGD on each backend of Keras
 	for backend in tensorflow jax torch; do \
-		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest tests/layers \
-			tests/models/test_embedding_model.py tests/optimizers || exit; \
+		KERAS_BACKEND=$$backend .venv-backends/bin/python -m pytest \
+			tests/layers tests/models/test_embedding_model.py \
+			tests/models/test_pixel_preprocessing.py tests/optimizers || exit; \
 	done
 
 lint: install ## Check style and formatting

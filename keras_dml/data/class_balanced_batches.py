@@ -32,7 +32,8 @@ def class_balanced_batches(
 
     Everything random is a function of the seed, the epoch, the step and the position
     in the batch. A pass left before its last batch, as Keras does to look at the
-    shapes, starts the same epoch again.
+    shapes, starts the same epoch again. (With several replicas, whose devices read
+    ahead, that look uses up an epoch of three batches or fewer.)
 
     Args:
         dataset: the training images.

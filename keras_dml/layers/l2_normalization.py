@@ -48,7 +48,3 @@ class L2Normalization(keras.layers.Layer):
     def call(self, x):
         """Scales the last axis to length 1."""
         return l2_normalize(x)
-
-    def compute_output_shape(self, input_shape):
-        """The input's shape."""
-        return input_shape

@@ -1,5 +1,7 @@
 """The classifier that learns an embedding: cosine logits over a temperature."""
 
+from numbers import Integral
+
 import keras
 
 from keras_dml.layers.l2_normalization import l2_normalize
@@ -51,7 +53,7 @@ class NormalizedSoftmax(keras.layers.Layer):
         """Checks the arguments; the class docstring has them."""
         kwargs.setdefault("autocast", False)
         super().__init__(**kwargs)
-        if not (isinstance(num_classes, int) and num_classes >= 1):
+        if not (isinstance(num_classes, Integral) and num_classes >= 1):
             raise ValueError(
                 f"num_classes must be an integer of at least 1; got {num_classes!r}."
             )
@@ -59,8 +61,8 @@ class NormalizedSoftmax(keras.layers.Layer):
             raise ValueError(
                 f"temperature must be positive, such as 0.05; got {temperature}."
             )
-        self.num_classes = num_classes
-        self.temperature = temperature
+        self.num_classes = int(num_classes)
+        self.temperature = float(temperature)
 
     def build(self, input_shape):
         """Creates the class weights for embeddings of `input_shape[-1]` numbers."""
@@ -81,15 +83,9 @@ class NormalizedSoftmax(keras.layers.Layer):
     def call(self, embeddings):
         """Gives the logits."""
         embeddings = keras.ops.cast(embeddings, self.class_weights.dtype)
-        cosines = keras.ops.matmul(
-            l2_normalize(embeddings),
-            keras.ops.transpose(l2_normalize(self.class_weights)),
-        )
-        return cosines / self.temperature
-
-    def compute_output_shape(self, input_shape):
-        """(batch, num_classes)."""
-        return (input_shape[0], self.num_classes)
+        # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
+        directions = keras.ops.transpose(l2_normalize(self.class_weights))
+        return l2_normalize(embeddings) @ directions / self.temperature
 
     def get_config(self):
         """Adds the number of classes and the temperature to the configuration."""

@@ -40,7 +40,7 @@ class ParameterFreeLayerNormalization(keras.layers.Layer):
         super().__init__(**kwargs)
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive, such as 1e-5; got {epsilon}.")
-        self.epsilon = epsilon
+        self.epsilon = float(epsilon)
         self.supports_masking = True
 
     def call(self, x):

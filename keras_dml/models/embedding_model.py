@@ -1,5 +1,7 @@
 """The model that turns images into unit vectors."""
 
+from numbers import Integral
+
 import keras
 
 from keras_dml.layers import L2Normalization
@@ -29,20 +31,20 @@ def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
     Reference:
         [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), figure 1.
     """
-    if not (isinstance(dim, int) and dim >= 1):
+    if not (isinstance(dim, Integral) and dim >= 1):
         raise ValueError(f"dim must be an integer of at least 1; got {dim!r}.")
-    x = trunk.output
+    x = trunk.outputs[0]
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     if len(x.shape) != 2:
         raise ValueError(
             "trunk must give features of shape (batch, rows, columns, channels) or "
-            f"(batch, channels); {trunk.name!r} gives {tuple(trunk.output.shape)}."
+            f"(batch, channels); {trunk.name!r} gives {tuple(trunk.outputs[0].shape)}."
         )
     x = ParameterFreeLayerNormalization(name="layer_norm")(x)
     if x.shape[-1] != dim:
         x = keras.layers.Dense(
-            dim,
+            int(dim),
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 1 / 3, mode="fan_in", distribution="uniform"
@@ -50,4 +52,4 @@ def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
             name="linear_map",
         )(x)
     x = L2Normalization(name="embedding")(x)
-    return keras.Model(trunk.input, x, name="embedding_model")
+    return keras.Model(trunk.inputs[0], x, name="embedding_model")

@@ -1,0 +1,32 @@
+"""Gradients on whichever backend Keras runs."""
+
+import keras
+
+
+def gradients(layer, loss, x):
+    """Gradients of `loss(layer(x))` by x and by each of the layer's weights."""
+    if not layer.built:
+        layer(x)
+    x = keras.ops.convert_to_tensor(x)
+    weights = [weight.value for weight in layer.trainable_variables]
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(layer(x))
+        found = tape.gradient(value, [x, *weights])
+    elif backend == "jax":
+        import jax
+
+        def loss_of(x, *weights):
+            return loss(layer.stateless_call(weights, [], x)[0])
+
+        found = jax.grad(loss_of, argnums=range(1 + len(weights)))(x, *weights)
+    else:
+        import torch
+
+        x = x.detach().requires_grad_()
+        found = torch.autograd.grad(loss(layer(x)), [x, *weights])
+    return [keras.ops.convert_to_numpy(gradient) for gradient in found]

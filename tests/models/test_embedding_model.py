@@ -1,0 +1,135 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_dml.layers import NormalizedSoftmax
+from keras_dml.models import embedding_model
+from keras_dml.models import trunk
+from tests.models.lively_trunk import lively_trunk
+
+
+def identity(*shape):
+    """A trunk that gives what it gets, so that a test chooses the features."""
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, keras.layers.Identity()(inputs), name="identity")
+
+
+def expected_embeddings(features, kernel=None):
+    """The head in NumPy: pool, normalise, map, scale to length 1."""
+    x = features.astype(np.float64)
+    if x.ndim == 4:
+        x = x.mean((1, 2))
+    x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)
+    if kernel is not None:
+        x = x @ kernel
+    return x / np.sqrt((x**2).sum(1, keepdims=True))
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, (6, 28, 28, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 16), (16,)])
+@pytest.mark.parametrize("dim", [5, 16, 40])
+def test_equals_the_formula(shape, dim):
+    features = np.random.default_rng(0).normal(1, 3, (7, *shape)).astype("float32")
+    model = embedding_model(identity(*shape), dim)
+    assert model.output_shape == (None, dim)
+    kernels = model.get_weights()
+    assert [kernel.shape for kernel in kernels] == [(16, dim)] * (dim != 16)
+    found = model.predict(features, verbose=0)
+    assert found.dtype == np.float32
+    expected = expected_embeddings(features, *kernels)
+    np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize(("width", "dim"), [(16, 500), (1024, 8)])
+def test_linear_map_starts_uniform_within_one_over_root_width(width, dim):
+    model = embedding_model(identity(width), dim)
+    layer = model.get_layer("linear_map")
+    assert layer.bias is None
+    (kernel,) = layer.get_weights()
+    bound = width**-0.5
+    assert np.abs(kernel).max() <= bound * (1 + 1e-6)
+    # A tenth of a uniform distribution's mass lies in each tenth of its range.
+    counts, _ = np.histogram(kernel, 10, (-bound, bound))
+    np.testing.assert_allclose(counts / kernel.size, 0.1, atol=0.015)
+
+
+def test_linear_map_is_left_out_where_the_trunk_has_the_width():
+    names = [layer.name for layer in embedding_model(identity(2, 2, 16), 16).layers]
+    assert "linear_map" not in names
+    assert names[-3:] == ["pool", "layer_norm", "embedding"]
+
+
+def test_embeddings_of_images_have_length_1(images):
+    model = embedding_model(trunk("conv4", (28, 28, 3)), 32)
+    found = model.predict(images, verbose=0)
+    assert found.shape == (6, 32)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
+
+
+def test_trunk_is_shared():
+    shared = trunk("conv4", (28, 28, 3))
+    first, second = embedding_model(shared, 8), embedding_model(shared, 16)
+    assert first.input is shared.input
+    shared.set_weights([weight + 1 for weight in shared.get_weights()])
+    for model in (first, second):
+        np.testing.assert_array_equal(model.get_weights()[0], shared.get_weights()[0])
+
+
+@pytest.mark.parametrize("name", ["conv4", "mobilenet"])
+def test_saved_model_gives_equal_embeddings(name, images, tmp_path):
+    images = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    model = embedding_model(lively_trunk(name, (32, 32, 3)), 8)
+    model.save(tmp_path / "embedder.keras")
+    loaded = keras.saving.load_model(tmp_path / "embedder.keras")
+    assert loaded.name == "embedding_model"
+    found = loaded.predict(images, verbose=0)
+    np.testing.assert_array_equal(found, model.predict(images, verbose=0))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
+    assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_trains_as_a_classifier_and_saves_its_class_weights(policy, images, tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        keras.utils.set_random_seed(0)
+        embedder = embedding_model(trunk("conv4", (28, 28, 3)), 8)
+        logits = NormalizedSoftmax(3)(embedder.output)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert embedder.output.dtype == logits.dtype == "float32"
+    model = keras.Model(embedder.input, logits)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss)
+    history = model.fit(images, np.arange(6) % 3, 6, epochs=12, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    found = embedder.predict(images, verbose=0)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+def test_numpy_integer_is_taken():
+    model = embedding_model(identity(4), np.int64(3))
+    assert type(model.get_layer("linear_map").get_config()["units"]) is int
+
+
+@pytest.mark.parametrize("dim", [0, -8, 2.0, "8", None])
+def test_wrong_dim_is_refused(dim):
+    with pytest.raises(ValueError, match=f"dim must be an integer.*got {dim!r}"):
+        embedding_model(identity(4), dim)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 3, 4)])
+def test_features_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"'identity' gives \(None, .*4\)"):
+        embedding_model(identity(*shape), 8)

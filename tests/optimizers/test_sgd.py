@@ -1,0 +1,227 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_dml.optimizers import SGD
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAM = pathlib.Path(__file__).with_name("train_on_two_cpus.py")
+
+
+class PyTorchRule:
+    """SGD as PyTorch's documentation writes it, in float64."""
+
+    def __init__(self, values, momentum, weight_decay):
+        self.values = [value.astype(np.float64) for value in values]
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.buffers = [None for _ in values]
+
+    def step(self, gradients, learning_rate):
+        for index, gradient in enumerate(gradients):
+            gradient = gradient + self.weight_decay * self.values[index]
+            if self.momentum:
+                if self.buffers[index] is None:
+                    self.buffers[index] = gradient
+                else:
+                    self.buffers[index] = self.momentum * self.buffers[index] + gradient
+                gradient = self.buffers[index]
+            self.values[index] = self.values[index] - learning_rate * gradient
+
+
+def start(seed=0):
+    """A matrix, a vector and a kernel of a convolution."""
+    rng = np.random.default_rng(seed)
+    return [
+        rng.normal(size=shape).astype("float32") for shape in [(4, 3), 5, (3, 3, 2)]
+    ]
+
+
+def small_model():
+    """Batch norm, two dense layers, three classes."""
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+def compiled(optimizer):
+    """The small model, to be trained with an optimiser."""
+    model = small_model()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    return model
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(12, 6)).astype("float32"), np.arange(12) % 3
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("l2", [0.0, 0.01])
+def test_follows_pytorch_while_the_learning_rate_changes(momentum, l2):
+    rng = np.random.default_rng(1)
+    rule = PyTorchRule(start(), momentum, l2)
+    variables = [keras.Variable(value) for value in start()]
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.9)
+    optimizer = SGD(schedule, momentum=momentum, l2=l2)
+    for step in range(25):
+        gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
+        rule.step(gradients, 0.1 * 0.9**step)
+        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        for variable, expected in zip(variables, rule.values, strict=True):
+            found = keras.ops.convert_to_numpy(variable)
+            np.testing.assert_allclose(found, expected, 1e-6, 2e-6)
+
+
+def test_hand_worked_steps():
+    variable = keras.Variable([1.0])
+    optimizer = SGD(0.5, momentum=0.5, l2=0.1)
+    # g = 1 + 0.1, v = 1.1, w = 1 - 0.55; g = 1 + 0.045, v = 0.55 + 1.045.
+    for learning_rate, expected in [(0.5, 0.45), (0.1, 0.2905)]:
+        optimizer.learning_rate = learning_rate
+        optimizer.apply([keras.ops.ones(1)], [variable])
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(variable), [expected], 1e-6
+        )
+
+
+def test_l2_reaches_every_trained_variable_and_no_other(batch):
+    model = compiled(SGD(0.1, l2=0.5))
+    frozen = model.layers[0]
+    frozen.trainable = False
+    model.compile(SGD(0.1, l2=0.5), lambda labels, logits: 0 * keras.ops.sum(logits))
+    before = [weight.numpy() for weight in model.trainable_variables]
+    untouched = frozen.get_weights()
+    model.train_on_batch(*batch)
+    assert len(before) == 4
+    for weight, value in zip(model.trainable_variables, before, strict=True):
+        np.testing.assert_allclose(weight.numpy(), 0.95 * value, 1e-5, 1e-7)
+    for weight, value in zip(frozen.get_weights(), untouched, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_rows_of_an_embedding_that_no_one_looked_up_move_too():
+    model = keras.Sequential([keras.layers.Embedding(4, 2), keras.layers.Flatten()])
+    tokens = np.array([[1, 3], [1, 1]])
+    model.build((None, 2))
+    (table,) = model.get_weights()
+    model.compile(SGD(0.1, momentum=0.9, l2=0.5), lambda y, x: keras.ops.sum(x))
+    rule = PyTorchRule([table], 0.9, 0.5)
+    counts = np.array([0.0, 3.0, 0.0, 1.0])
+    for _ in range(3):
+        model.train_on_batch(tokens, np.zeros((2, 4)))
+        rule.step([np.stack([counts, counts], -1)], 0.1)
+    np.testing.assert_allclose(model.get_weights()[0], rule.values[0], 1e-5, 1e-6)
+
+
+def test_keras_arguments_still_work():
+    variable = keras.Variable([0.0, 0.0])
+    optimizer = SGD(1.0, clipnorm=1.0, name="clipped")
+    optimizer.apply([keras.ops.convert_to_tensor([3.0, 4.0])], [variable])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), [-0.6, -0.8], 1e-6)
+    assert optimizer.name == "clipped"
+
+
+@pytest.mark.parametrize(
+    "learning_rate", [0.1, keras.optimizers.schedules.CosineDecay(0.1, 10)]
+)
+def test_configuration_round_trip(learning_rate):
+    optimizer = SGD(learning_rate, momentum=np.float32(0.5), l2=np.float64(0.25))
+    config = json.loads(json.dumps(optimizer.get_config()))
+    assert "weight_decay" not in config
+    again = SGD.from_config(config)
+    assert again.get_config() == optimizer.get_config()
+    assert (again.momentum, again.l2) == (0.5, 0.25)
+    described = json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
+    found = keras.optimizers.deserialize(described)
+    assert type(found) is SGD
+    assert found.get_config() == optimizer.get_config()
+
+
+def test_saved_model_continues_as_if_never_stopped(tmp_path, batch):
+    model = compiled(
+        SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.8), 0.9, 1e-3)
+    )
+    for _ in range(4):
+        model.train_on_batch(*batch)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded.optimizer) is SGD
+    assert int(loaded.optimizer.iterations) == 4
+    velocities = [v.numpy() for v in model.optimizer.velocities]
+    assert len(velocities) == 6
+    assert all(v.any() for v in velocities[:2])
+    for velocity, expected in zip(loaded.optimizer.velocities, velocities, strict=True):
+        np.testing.assert_array_equal(velocity.numpy(), expected)
+    for _ in range(4):
+        model.train_on_batch(*batch)
+        loaded.train_on_batch(*batch)
+    for weight, expected in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights(policy, batch):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(SGD(0.1, momentum=0.9, l2=1e-4))
+    finally:
+        keras.config.set_dtype_policy(before)
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    losses = [float(model.train_on_batch(*batch)) for _ in range(25)]
+    assert losses[-1] < 0.5 * losses[0]
+    for weight in model.get_weights():
+        assert weight.dtype == np.float32
+        assert np.isfinite(weight).all()
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
+)
+def test_two_replicas_train_as_one_device_does():
+    printed = subprocess.run(
+        [sys.executable, PROGRAM],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    result = json.loads(printed.splitlines()[-1])
+    assert result["replicas"] == 2
+    assert result["moved"] > 0.1
+    assert result["apart"] < 1e-5
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1, 1.5, float("nan")])
+def test_momentum_out_of_range_is_refused(momentum):
+    with pytest.raises(ValueError, match=f"momentum must be from 0.*got {momentum}"):
+        SGD(0.1, momentum=momentum)
+
+
+@pytest.mark.parametrize("l2", [-1e-4, float("nan")])
+def test_l2_out_of_range_is_refused(l2):
+    with pytest.raises(ValueError, match=f"l2 must be 0 or more.*got {l2}"):
+        SGD(0.1, l2=l2)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-4])
+def test_weight_decay_is_refused(weight_decay):
+    with pytest.raises(ValueError, match=r"weight_decay is Keras's.*use l2"):
+        SGD(0.1, weight_decay=weight_decay)
