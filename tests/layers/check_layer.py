@@ -19,6 +19,7 @@ def check_layer(layer_class, arguments, dim, output_dim, keeps_float32, path):
         keeps_float32: whether the output is float32 under half precision too.
         path: a folder for saved models.
     """
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, dim)).astype(np.float32)
 
