@@ -70,7 +70,7 @@ def class_balanced_batches(
     steps = max(1, len(dataset) // batch)
     first_step = initial_step
 
-    def rows_of_a_pass():
+    def batches_of_a_pass():
         plan = None
         for step in range(first_step, first_step + steps):
             epoch, step_of_epoch = divmod(step, steps)
@@ -88,46 +88,49 @@ def class_balanced_batches(
             first_step += steps
         return labels
 
-    rows = tf.data.Dataset.from_generator(
-        rows_of_a_pass,
+    batches = tf.data.Dataset.from_generator(
+        batches_of_a_pass,
         output_signature=(
             tf.TensorSpec((batch,), tf.int64),
             tf.TensorSpec((batch,), tf.int64),
             tf.TensorSpec((batch, 3), tf.float32),
         ),
     )
+
+    def augment(image, index, step, draws):
+        return image_ops.random_crop_and_flip(image, image_size, draws, flip)
+
     if cache is None:
-        images = read_images(rows.unbatch(), dataset.paths, resize)
+        batches = read_images(
+            batches, steps * batch, batch, dataset.paths, resize, augment
+        )
     else:
         pixels = resized_images(dataset.paths, resize, cache)
-        images = _take_images(rows.unbatch(), pixels)
+        batches = _take_images(batches, batch, pixels, augment)
     with tf.device("CPU"):
         labels = tf.constant(dataset.labels)
 
-    def augment(image, index, step, draws):
-        image = image_ops.random_crop_and_flip(image, image_size, draws, flip)
-        return image, labels[index], step
-
-    def deliver(images, labels, step):
+    def deliver(images, indices, steps, draws):
         # Runs when the batch is asked for, after all prefetching.
-        labels = tf.numpy_function(note_delivery, (step, labels), tf.int64)
-        return images, tf.ensure_shape(labels, (batch,))
+        labels_of_batch = tf.numpy_function(
+            note_delivery, (steps, tf.gather(labels, indices)), tf.int64
+        )
+        images = tf.ensure_shape(images, (batch, image_size, image_size, 3))
+        return images, tf.ensure_shape(labels_of_batch, (batch,))
 
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_optimization.inject_prefetch = False
     return (
-        images.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+        batches.prefetch(tf.data.AUTOTUNE)
         .map(deliver)
         .apply(tf.data.experimental.assert_cardinality(steps))
         .with_options(options)
     )
 
 
-def _take_images(rows, pixels):
-    """Puts the images, held in an array, before what the rows hold."""
+def _take_images(batches, batch_size, pixels, finish):
+    """Like `read_images`, from pixels held in an array."""
     if isinstance(pixels, np.memmap):
 
         def image_at(index):
@@ -143,9 +146,10 @@ def _take_images(rows, pixels):
 
     def take(index, *rest):
         image = tf.ensure_shape(image_at(index), pixels.shape[1:])
-        return image, index, *rest
+        return finish(image, index, *rest), index, *rest
 
-    return rows.map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    rows = batches.unbatch().map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    return rows.batch(batch_size)
 
 
 def _check(dataset, classes, images_per_class, cache, seed, initial_step):

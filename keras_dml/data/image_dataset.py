@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dml.data import image_ops
-from keras_dml.data.read_images import read_images
+from keras_dml.data.read_images import read_in_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,11 +153,16 @@ class ImageDataset:
             ValueError: if a side is out of range.
         """
         resize = image_ops.resize_for(image_size, resize)
-        rows = tf.data.Dataset.from_tensor_slices((np.arange(len(self)),))
+
+        def middle(image, index):
+            return image_ops.centre_crop(image, image_size)
+
+        def images_alone(images, indices):
+            return tf.ensure_shape(images, (None, image_size, image_size, 3))
+
         return (
-            read_images(rows, self.paths, resize)
-            .map(lambda image, index: image_ops.centre_crop(image, image_size))
-            .batch(batch_size)
+            read_in_order(self.paths, resize, batch_size, middle)
+            .map(images_alone)
             .prefetch(tf.data.AUTOTUNE)
             .apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size)))
         )

@@ -8,8 +8,13 @@ import tensorflow as tf
 from keras_dml.data.read_images import read_images
 
 
-def read(rows, paths, side=8):
-    return list(read_images(tf.data.Dataset.from_tensor_slices(rows), paths, side))
+def batches_of(rows, size):
+    return tf.data.Dataset.from_tensor_slices(rows).batch(size)
+
+
+def read(rows, paths, batch_size=4):
+    batches = batches_of(rows, batch_size)
+    return list(read_images(batches, len(rows[0]), batch_size, paths, 8))
 
 
 @pytest.fixture
@@ -20,24 +25,38 @@ def paths(tmp_path, noise):
     ]
 
 
-def test_rows_keep_their_order_and_what_stands_beside_them(noise):
-    index = np.random.default_rng(0).integers(0, 21, 50)
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 64])
+def test_batches_keep_their_order_and_what_stands_beside_them(noise, batch_size):
+    indices = np.random.default_rng(0).integers(0, 21, 50)
     beside = np.arange(100).reshape(50, 2)
-    elements = read((index, beside), noise.paths)
-    assert [int(row) for _, row, _ in elements] == index.tolist()
-    np.testing.assert_array_equal([numbers for _, _, numbers in elements], beside)
-    images = {}
-    for image, row, _ in elements:
-        images.setdefault(int(row), image.numpy())
-        np.testing.assert_array_equal(image, images[int(row)])
-    assert len({image.tobytes() for image in images.values()}) == len(images)
+    batches = read((indices, beside), noise.paths, batch_size)
+    sizes = [len(images) for images, _, _ in batches]
+    assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
+    assert sum(sizes) == 50
+    images, found, numbers = (
+        np.concatenate(parts) for parts in zip(*batches, strict=True)
+    )
+    np.testing.assert_array_equal(found, indices)
+    np.testing.assert_array_equal(numbers, beside)
+    alone = np.concatenate(
+        [read((np.array([index]),), noise.paths, 1)[0][0] for index in range(21)]
+    )
+    assert len({image.tobytes() for image in alone}) == 21
+    np.testing.assert_array_equal(images, alone[indices])
 
 
-def test_shape_is_known(noise):
-    rows = tf.data.Dataset.from_tensor_slices((np.arange(21),))
-    image, index = read_images(rows, noise.paths, 9).element_spec
-    assert (image.shape, image.dtype) == ((9, 9, 3), tf.uint8)
-    assert (index.shape, index.dtype) == ((), tf.int64)
+def test_finish_gets_the_image_and_its_row(noise):
+    rows = (np.arange(6), np.arange(6) % 2 == 0)
+    (batch,) = read_images(
+        batches_of(rows, 6),
+        6,
+        6,
+        noise.paths,
+        8,
+        lambda image, index, wanted: tf.where(wanted, image, tf.zeros_like(image)),
+    )
+    blank = np.all(batch[0] == 0, axis=(1, 2, 3))
+    assert blank.tolist() == [False, True] * 3
 
 
 def test_no_rows_give_no_images(noise):
@@ -45,14 +64,18 @@ def test_no_rows_give_no_images(noise):
 
 
 @pytest.mark.parametrize("bad", range(6))
-def test_images_before_an_unreadable_one_are_given_and_it_is_named(paths, bad):
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 6])
+def test_batches_before_an_unreadable_image_are_given_and_it_is_named(
+    paths, bad, batch_size
+):
     pathlib.Path(paths[bad]).write_text("not an image")
-    rows = tf.data.Dataset.from_tensor_slices((np.arange(6),))
     given = []
     with pytest.raises(tf.errors.InvalidArgumentError, match=paths[bad]):
-        for _, index in read_images(rows, paths, 8):
-            given.append(int(index))
-    assert given == list(range(bad))
+        for _, indices in read_images(
+            batches_of((np.arange(6),), batch_size), 6, batch_size, paths, 8
+        ):
+            given.extend(indices.numpy())
+    assert given == list(range(bad - bad % batch_size))
 
 
 def test_one_of_several_unreadable_images_in_a_row_is_named(paths):
