@@ -1,4 +1,4 @@
-"""Programs: train, evaluate, export, index and search. Run them with `python -m`."""
+"""Programs: train, evaluate, export and search. Run them with `python -m`."""
 
 from experiments import quiet_tensorflow
 

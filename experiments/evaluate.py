@@ -7,12 +7,17 @@ Prints the Recall@K table: exact, with binary codes, and through an Annoy index 
 its agreement with the exact search. With --output it also writes the figures as JSON.
 """
 
+import pathlib
+
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import program
+from experiments.check_config import check_config
 from experiments.load_data import load_data
 from experiments.load_run import load_embedder
+from experiments.load_run import load_run_config
+from experiments.measure import measure
 from keras_dml import evaluation
 from keras_dml import training
 
@@ -29,20 +34,31 @@ def main(argv):
     """Data set → embeddings → metrics."""
     del argv
     config = _CONFIG.value
+    check_config(config)
+    _check_run_agrees(config, pathlib.Path(_MODEL.value).parent)
     embedder = load_embedder(_MODEL.value)
     _, test = load_data(config, _DATA_DIR.value)
-    embeddings = evaluation.embed(embedder, test, config.resize)
-    metrics = evaluation.retrieval_metrics(
-        embeddings,
-        test.labels,
-        test.is_query,
-        config.ks,
-        trees=config.annoy_trees,
-        seed=config.seed,
-    )
+    _, metrics = measure(config, embedder, test)
+    print(f"\nRecall@K on the test classes, %\n{evaluation.format_table(metrics)}")
     if _OUTPUT.value:
         training.write_json(_OUTPUT.value, metrics)
-    print(f"\nRecall@K on the test classes, %\n{evaluation.format_table(metrics)}")
+
+
+def _check_run_agrees(config, run):
+    """Refuses settings that would measure other pixels, or classes trained on."""
+    if not (run / "config.json").is_file():
+        return
+    trained = load_run_config(run)
+    names = ["resize"]
+    if trained.get("data", {}).get("loader") == config.data.loader:
+        names += ["seed", "data"]
+    for name in names:
+        given = config.to_dict()[name]
+        if trained[name] != given:
+            raise ValueError(
+                f"--config.{name} is {given!r}, but the run was trained with "
+                f"{trained[name]!r}; give it the same."
+            )
 
 
 if __name__ == "__main__":

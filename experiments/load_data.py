@@ -1,6 +1,7 @@
 """From a config to its data set."""
 
 import ml_collections
+import numpy as np
 
 from keras_dml import data
 
@@ -16,8 +17,19 @@ def load_data(
         data_dir: the folder with the files; glyphs need none.
 
     Raises:
-        ValueError: if there is no such loader, or it needs data_dir.
+        ValueError: if there is no such loader, it needs data_dir, or the test set can't
+            tell one model from another.
     """
+    train, test = _load(config, data_dir)
+    if len(test.class_names) < 2 or np.bincount(test.labels).max() < 2:
+        raise ValueError(
+            f"the test set has {len(test):,} images of {len(test.class_names):,} "
+            "classes; Recall@K needs at least 2 classes, and one with 2 images."
+        )
+    return train, test
+
+
+def _load(config, data_dir):
     options = config.data
     if options.loader == "glyphs":
         return data.glyphs(seed=config.seed)

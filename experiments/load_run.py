@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import zipfile
 
 import keras
 
@@ -19,9 +18,12 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
         raise FileNotFoundError(
             f"no model file {str(file)!r}; give the embedding.keras of a finished run."
         )
-    if not zipfile.is_zipfile(file):
-        raise ValueError(f"{str(file)!r} is not a whole .keras file.")
-    return keras.models.load_model(file, compile=False)
+    try:
+        return keras.models.load_model(file, compile=False)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own.
+        raise ValueError(
+            f"{str(file)!r} is not a whole embedding.keras of a run: {error}"
+        ) from error
 
 
 def load_run_config(run: str | os.PathLike) -> dict:
@@ -29,10 +31,17 @@ def load_run_config(run: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: if the folder is not that of a run.
+        ValueError: if the file is damaged.
     """
     file = pathlib.Path(run) / "config.json"
     if not file.is_file():
         raise FileNotFoundError(
             f"--run={str(run)!r} is not the folder of a run: no {file}."
         )
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is damaged: {error}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("resize"), int):
+        raise ValueError(f"{str(file)!r} does not hold the settings of a run.")
+    return config

@@ -21,7 +21,7 @@ def run(main):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
-            sys.exit(f"error: unknown argument {argv[1]!r}; options start with --.")
+            _end(f"unknown argument {argv[1]!r}; options start with --.")
         try:
             main(argv)
         except (ValueError, OSError) as error:
@@ -31,8 +31,21 @@ def run(main):
             if message is None:
                 raise
             _end(message)
+        except KeyboardInterrupt:
+            print("\ninterrupted; what was written stays.", file=sys.stderr)
+            sys.exit(130)
 
-    app.run(main_with_plain_errors)
+    app.run(main_with_plain_errors, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv):
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        _end(
+            f"--config or one of its overrides: {error}. The settings are in "
+            "experiments/recipe.py, the files in experiments/configs/."
+        )
 
 
 def _end(message):

@@ -15,7 +15,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.image_size = 224
     config.resize = 256
     config.flip = True
-    config.cache = "memory"
+    config.cache = "memory"  # or "disk", or nothing to decode in each epoch
 
     config.trunk = "resnet50"
     config.weights = ""  # "imagenet", a weights file, or nothing for random ones

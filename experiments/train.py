@@ -23,7 +23,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import program
+from experiments.check_config import check_config
 from experiments.load_data import load_data
+from experiments.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import layers
@@ -33,9 +35,15 @@ from keras_dml import serving
 from keras_dml import training
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of experiments/configs/.", lock_config=True
+    "config",
+    None,
+    "A file with the settings, such as experiments/configs/glyphs.py; "
+    "experiments/recipe.py explains them.",
+    lock_config=True,
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "The folder that holds the data set; the glyphs need none."
+)
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
@@ -51,24 +59,22 @@ def main(argv):
     """Data set → batches → model → embeddings → metrics → artefacts."""
     del argv
     config = _CONFIG.value
+    check_config(config)
     strategy = training.mirrored_strategy(_LOGICAL_CPUS.value)
     training.check_batch_divides(
         config.classes, config.images_per_class, strategy.num_replicas_in_sync
     )
+    output_dir = _OUTPUT_DIR.value or _default_output_dir()
+    training.check_run_directory(output_dir)
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
 
     train, test = load_data(config, _DATA_DIR.value)
-    data.check_images(test)
     validation = None
     if config.validation_classes:
-        if config.evaluate_every > config.epochs:
-            raise ValueError(
-                f"config.evaluate_every={config.evaluate_every} is more than "
-                f"config.epochs={config.epochs}, so the validation classes would never "
-                "be measured and no weights be kept."
-            )
         train, validation = train.split_by_class(config.validation_classes, config.seed)
+    with strategy.scope():
+        embedder, model = _models(config, len(train.class_names))
     batches = data.class_balanced_batches(
         train,
         config.classes,
@@ -77,12 +83,14 @@ def main(argv):
         resize=config.resize,
         flip=config.flip,
         replacement=config.replacement,
-        cache=config.cache,
+        cache=config.cache or None,
         seed=config.seed,
     )
     with strategy.scope():
-        embedder, model = _models(config, len(train.class_names), len(batches))
-    run = training.new_run_directory(_OUTPUT_DIR.value or _default_output_dir())
+        _compile(config, model, len(batches))
+    for measured in filter(None, (validation, test)):
+        data.check_images(measured)
+    run = training.new_run_directory(output_dir)
     training.write_json(run / "config.json", config.to_dict())
     print(
         f"Training {config.trunk} on {len(train):,} images of "
@@ -100,18 +108,10 @@ def main(argv):
         ).history
         if validation is not None:
             model.load_weights(best)
-
-    embeddings = evaluation.embed(embedder, test, config.resize)
-    metrics = evaluation.retrieval_metrics(
-        embeddings,
-        test.labels,
-        test.is_query,
-        config.ks,
-        trees=config.annoy_trees,
-        seed=config.seed,
-    )
-    table = evaluation.format_table(metrics)
     embedder.save(run / "embedding.keras")
+
+    embeddings, metrics = measure(config, embedder, test)
+    table = evaluation.format_table(metrics)
     serving.export(embedder, run / "serving" / "1", config.resize)
     serving.save_gallery_index(
         run / "index", embeddings, test, trees=config.annoy_trees, seed=config.seed
@@ -123,13 +123,16 @@ def main(argv):
     print(f"\nRecall@K on the test classes, %\n{table}\n\n{run}/report/index.html")
 
 
-def _models(config, num_classes, steps_per_epoch):
-    """The embedding model, and the classifier on it, compiled."""
+def _models(config, num_classes):
+    """The embedding model, and the classifier on it."""
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim)
     logits = layers.NormalizedSoftmax(num_classes, config.temperature)(embedder.output)
-    model = keras.Model(embedder.input, logits)
+    return embedder, keras.Model(embedder.input, logits)
+
+
+def _compile(config, model, steps_per_epoch):
     decays = [round(share * config.epochs) for share in config.decay_at]
     learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
         [epoch * steps_per_epoch for epoch in decays],
@@ -140,7 +143,6 @@ def _models(config, num_classes, steps_per_epoch):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    return embedder, model
 
 
 def _callbacks(config, run, embedder, test, validation, best):

@@ -46,7 +46,10 @@ def class_balanced_batches(
         flip: mirror half of the images left to right. Turn it off for letters.
         replacement: draw classes and images as the paper's released code does.
         cache: keep the resized images, so that an epoch costs only crop and flip:
-            "memory", "disk" (found again by later runs) or None (decode each time).
+            "memory" (fastest; while it is filled and handed to TensorFlow it takes
+            about three times `images * resize² * 3` bytes, so use "disk" for sets
+            that come near that), "disk" (found again by later runs) or None (decode
+            each time).
         seed: 0 or more.
         initial_step: batches that were trained on before, to go on where a run
             stopped: `int(model.optimizer.iterations.numpy())`. Each pass still has
@@ -131,6 +134,7 @@ def class_balanced_batches(
 
 def _take_images(batches, batch_size, pixels, finish):
     """Like `read_images`, from pixels held in an array."""
+    shape = pixels.shape[1:]
     if isinstance(pixels, np.memmap):
 
         def image_at(index):
@@ -145,7 +149,7 @@ def _take_images(batches, batch_size, pixels, finish):
             return tensor[index]
 
     def take(index, *rest):
-        image = tf.ensure_shape(image_at(index), pixels.shape[1:])
+        image = tf.ensure_shape(image_at(index), shape)
         return finish(image, index, *rest), index, *rest
 
     rows = batches.unbatch().map(take, num_parallel_calls=tf.data.AUTOTUNE)

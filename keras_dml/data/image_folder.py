@@ -17,9 +17,9 @@ def image_folder(
     which is then split by class. Training and test classes are different ones, as
     the field has it: the test is on classes never seen.
 
-    Read are JPEG, PNG, BMP, GIF and WebP files, told by their suffix; grey, RGBA
-    and CMYK ones too, but not BMP with a palette of colours. EXIF orientation is left
-    alone. Other files and hidden ones are passed over.
+    Read are JPEG, PNG, BMP, GIF and, where TensorFlow does, WebP files, told by their
+    suffix; grey, RGBA and CMYK ones too, but not BMP with a palette of colours. EXIF
+    orientation is left alone. Other files and hidden ones are passed over.
 
     Args:
         root: the folder.
@@ -80,6 +80,10 @@ def _images_of(folder):
                 "the images of a class side by side."
             )
         if entry.name.lower().endswith(_SUFFIXES):
+            if not os.path.exists(entry.path):
+                raise FileNotFoundError(
+                    f"image_folder: {entry.path!r} is a broken link; mend or remove it."
+                )
             if entry.stat().st_size == 0:
                 raise ValueError(f"image_folder: {entry.path!r} is an empty file.")
             images.append(entry.path)

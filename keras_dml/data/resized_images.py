@@ -36,7 +36,7 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
         return pixels
     folder = default_cache_dir() / "resized_images"
     file = folder / f"{_digest(paths, resize)}.npy"
-    if not file.exists():
+    if not _is_whole(file, shape):
         folder.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(suffix=".unfinished", dir=folder)
         os.close(handle)
@@ -48,6 +48,14 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
         finally:
             pathlib.Path(unfinished).unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
+
+
+def _is_whole(file, shape):
+    try:
+        return np.load(file, mmap_mode="r").shape == shape
+    except (OSError, ValueError):
+        # Not there, or cut short by a full disk; either way it is made anew.
+        return False
 
 
 def _fill(pixels, paths, resize):

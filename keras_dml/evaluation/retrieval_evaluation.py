@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dml.evaluation.checked_integer import checked_integer
+from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.embed import embed
 from keras_dml.evaluation.recall import recall_at_k
 
@@ -28,7 +30,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         batch_size: images in a batch.
 
     Raises:
-        ValueError: if `every` is not a positive integer.
+        ValueError: if `ks` or `every` is out of range.
 
     Example:
         >>> model.fit(
@@ -46,14 +48,12 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         resize: int | None = None,
         batch_size: int = 100,
     ):
-        """Checks `every`; the class docstring has the arguments."""
+        """Checks `ks` and `every`; the class docstring has the arguments."""
         super().__init__()
-        if not (isinstance(every, int) and every >= 1):
-            raise ValueError(f"every must be a positive integer; got {every!r}.")
         self.embedder = embedder
         self.dataset = dataset
-        self.ks = tuple(ks)
-        self.every = every
+        self.ks = checked_ks(ks)
+        self.every = checked_integer(every, "every", 1)
         self.prefix = prefix
         self.resize = resize
         self.batch_size = batch_size

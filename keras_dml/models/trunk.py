@@ -57,14 +57,20 @@ def trunk(
         ValueError: if there is no such trunk, the shape is not (height, width, 3),
             or "imagenet" is asked of conv4.
         FileNotFoundError: if weights names a file that is not there.
+        OSError: if the ImageNet weights can't be downloaded.
     """
     if name not in TRUNKS:
         raise ValueError(
             f"trunk name must be one of {', '.join(TRUNKS)}; got {name!r}."
         )
-    if len(input_shape) != 3 or input_shape[2] != 3:
+    sides = input_shape[:2] if isinstance(input_shape, (tuple, list)) else ()
+    if (
+        len(sides) != 2
+        or tuple(input_shape[2:]) != (3,)
+        or not all(isinstance(side, int) and side >= 1 for side in sides)
+    ):
         raise ValueError(
-            f"input_shape must be (height, width, 3); got {tuple(input_shape)}."
+            f"input_shape must be (height, width, 3); got {input_shape!r}."
         )
     if name == "conv4":
         if weights == "imagenet":
@@ -72,11 +78,7 @@ def trunk(
         model = conv4(input_shape)
     else:
         constructor, family = _APPLICATIONS[name]
-        features = constructor(
-            include_top=False,
-            weights="imagenet" if weights == "imagenet" else None,
-            input_shape=tuple(input_shape),
-        )
+        features = _features(constructor, input_shape, weights)
         inputs = keras.Input(input_shape, name="images")
         outputs = features(PixelPreprocessing(family)(inputs))
         model = keras.Model(inputs, outputs, name=name)
@@ -88,3 +90,19 @@ def trunk(
             )
         model.load_weights(weights)
     return model
+
+
+def _features(constructor, input_shape, weights):
+    weights = "imagenet" if weights == "imagenet" else None
+    try:
+        return constructor(
+            include_top=False, weights=weights, input_shape=tuple(input_shape)
+        )
+    except Exception as error:
+        # Keras raises a plain Exception where it can't download.
+        if "URL fetch failure" not in str(error):
+            raise
+        raise OSError(
+            f"the ImageNet weights can't be downloaded ({error}). Give weights=None, "
+            "or a weights file."
+        ) from error

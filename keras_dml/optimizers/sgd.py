@@ -28,7 +28,8 @@ class SGD(keras.optimizers.Optimizer):
         **kwargs: what every Keras optimiser takes, except `weight_decay`.
 
     Raises:
-        ValueError: if momentum or l2 is out of range, or `weight_decay` is given.
+        ValueError: if learning_rate, momentum or l2 is out of range, or `weight_decay`
+            is given.
 
     Example:
         >>> keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4)
@@ -39,6 +40,8 @@ class SGD(keras.optimizers.Optimizer):
 
     def __init__(self, learning_rate=0.01, momentum=0.0, l2=0.0, **kwargs):
         """Checks the arguments; the class docstring has them."""
+        if isinstance(learning_rate, (int, float)) and not learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive; got {learning_rate}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1; got {momentum}.")
         if not l2 >= 0:
@@ -57,7 +60,10 @@ class SGD(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self.velocities = self.add_optimizer_variables(variables, "velocity")
+        self.velocities = [
+            self.add_variable_from_reference(variable, name="velocity")
+            for variable in variables
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies the rule to one variable."""

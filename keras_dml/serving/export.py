@@ -44,6 +44,12 @@ def export(
             "Name the next version."
         )
     side = input_side(embedder)
+    if len(embedder.output_shape) != 2:
+        raise ValueError(
+            "embedder must give embeddings of shape (batch, dim); "
+            f"{embedder.name!r} gives {embedder.output_shape}. Export the embedding "
+            "model, not its trunk."
+        )
     resize = image_ops.resize_for(side, resize)
 
     def images_signature(images):

@@ -42,8 +42,8 @@ def save_gallery_index(
     """Indexes a data set and writes the index with the list of its images.
 
     The folder gets `neighbours/`, which `AnnoyNeighbours.load` reads, and
-    `images.csv`, with the path and the class of each row. Where the data set has
-    queries and a gallery, the gallery alone is indexed.
+    `images.csv`, with the absolute path and the class of each row. Where the data set
+    has queries and a gallery, the gallery alone is indexed.
 
     Args:
         folder: a folder that does not exist yet; it appears whole or not at all.
@@ -79,7 +79,7 @@ def save_gallery_index(
             rows.writerow(("path", "class"))
             labels = dataset.labels[in_gallery]
             for path, label in zip(dataset.paths[in_gallery], labels, strict=True):
-                rows.writerow((path, dataset.class_names[label]))
+                rows.writerow((os.path.abspath(path), dataset.class_names[label]))
         unfinished.chmod(0o755)
         os.rename(unfinished, folder)
     finally:

@@ -6,8 +6,8 @@ import pathlib
 import tempfile
 
 
-def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
-    """Makes the folder of a run.
+def check_run_directory(folder: str | os.PathLike) -> None:
+    """Refuses a folder that a run can't have for its own; makes nothing.
 
     Raises:
         FileExistsError: if the folder holds something already; a run never mixes with
@@ -21,6 +21,15 @@ def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
         raise FileExistsError(
             f"output_dir {str(folder)!r} is not empty. Name another, or delete it."
         )
+    parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise NotADirectoryError(f"output_dir {str(folder)!r}: {parent} is a file.")
+
+
+def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
+    """Makes the folder of a run, after `check_run_directory`."""
+    check_run_directory(folder)
+    folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -140,6 +140,8 @@ def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
             "evaluate_every",
         ),
+        (["--config.annoy_trees=0"], "--config.annoy_trees must be at least 1; got 0"),
+        (["--config.nosuch=3"], "nosuch"),
         (["stray"], "stray"),
     ],
 )
@@ -151,6 +153,15 @@ def test_bad_settings_end_with_one_line_and_leave_nothing(
     assert finished.returncode != 0
     assert message in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1
+    assert not folder.exists()
+
+
+def test_test_set_that_can_not_be_measured_is_refused(tmp_path):
+    root = write_photos(tmp_path / "photos", classes=4, images=1)
+    folder = tmp_path / "run"
+    finished = run_train(root, folder)
+    assert finished.returncode == 2
+    assert "4 images of 4 classes" in finished.stderr
     assert not folder.exists()
 
 
@@ -195,6 +206,20 @@ def test_evaluate_repeats_the_figures_of_the_run(run, photos, tmp_path):
     assert json.loads(output.read_text()) == json.loads(
         (folder / "metrics.json").read_text()
     )
+
+
+def test_evaluate_refuses_settings_that_measure_other_pixels(run, photos):
+    folder, _ = run
+    finished = run_program(
+        "evaluate",
+        *SMALL,
+        "--config.resize=40",
+        f"--model={folder / 'embedding.keras'}",
+        f"--data_dir={photos}",
+    )
+    assert finished.returncode == 2
+    assert "--config.resize is 40" in finished.stderr
+    assert "trained with 32" in finished.stderr
 
 
 def test_export_writes_the_next_version_and_search_finds_the_image_itself(run, photos):

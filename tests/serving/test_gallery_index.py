@@ -44,7 +44,7 @@ def write_rows(folder, rows):
 
 def test_index_comes_back_with_its_images(folder, dataset, embeddings):
     index = load_gallery_index(str(folder))
-    assert index.paths.tolist() == dataset.paths.tolist()
+    assert index.paths.tolist() == [os.path.abspath(path) for path in dataset.paths]
     assert index.classes.tolist() == [NAMES[label] for label in LABELS]
     queries = np.random.default_rng(1).normal(size=(5, 6))
     ids, similarities = index.neighbours.search(queries, 4)
@@ -60,7 +60,9 @@ def test_gallery_alone_is_indexed(tmp_path, dataset, embeddings):
     index = load_gallery_index(tmp_path / "index")
     assert index.neighbours.count == 30
     rows = np.flatnonzero(~is_query)
-    assert index.paths.tolist() == dataset.paths[rows].tolist()
+    assert index.paths.tolist() == [
+        os.path.abspath(path) for path in dataset.paths[rows]
+    ]
     assert index.classes.tolist() == [NAMES[label] for label in LABELS[rows]]
     ids, _ = index.neighbours.search(embeddings[rows], 1)
     assert ids[:, 0].tolist() == list(range(30))

@@ -1,0 +1,68 @@
+"""The settings, checked before any work."""
+
+import ml_collections
+
+_LEAST = {
+    "epochs": 1,
+    "classes": 1,
+    "images_per_class": 1,
+    "image_size": 1,
+    "dim": 1,
+    "evaluate_every": 1,
+    "annoy_trees": 1,
+}
+_LARGEST_SEED = 2**31 - 1  # Annoy's
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Checks every setting that is a number or a choice.
+
+    Raises:
+        ValueError: if one is out of range; the message names it as it is overridden.
+    """
+    for name, least in _LEAST.items():
+        _check(config, name, config[name] >= least, f"at least {least}")
+    _check(
+        config, "seed", 0 <= config.seed <= _LARGEST_SEED, f"from 0 to {_LARGEST_SEED}"
+    )
+    _check(config, "resize", config.resize >= config.image_size, "at least image_size")
+    for name in ("learning_rate", "temperature"):
+        _check(config, name, config[name] > 0, "above 0")
+    _check(config, "momentum", 0 <= config.momentum < 1, "from 0 to below 1")
+    _check(config, "l2", config.l2 >= 0, "0 or more")
+    _check(
+        config,
+        "decay_at",
+        list(config.decay_at) == sorted(set(config.decay_at))
+        and all(0 < share < 1 for share in config.decay_at),
+        "shares of the epochs, above 0, below 1 and increasing, such as (0.5,)",
+    )
+    _check(
+        config,
+        "ks",
+        all(isinstance(k, int) and k >= 1 for k in config.ks)
+        and 0 < len(config.ks) == len(set(config.ks)),
+        "distinct integers of at least 1, such as (1,2,4,8)",
+    )
+    _check(
+        config, "cache", config.cache in ("memory", "disk", ""), "memory, disk or ''"
+    )
+    _check(
+        config,
+        "validation_classes",
+        0 <= config.validation_classes < 1,
+        "a share, from 0 (none) to below 1",
+    )
+    if config.validation_classes:
+        _check(
+            config,
+            "evaluate_every",
+            config.evaluate_every <= config.epochs,
+            f"at most config.epochs={config.epochs}, or the validation classes would "
+            "choose nothing",
+        )
+
+
+def _check(config, name, is_right, wanted):
+    if not is_right:
+        raise ValueError(f"--config.{name} must be {wanted}; got {config[name]!r}.")

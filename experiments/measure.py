@@ -1,0 +1,29 @@
+"""From a model and its test set to the figures."""
+
+import keras
+import ml_collections
+import numpy as np
+
+from keras_dml import evaluation
+from keras_dml.data import ImageDataset
+
+
+def measure(
+    config: ml_collections.ConfigDict, embedder: keras.Model, test: ImageDataset
+) -> tuple[np.ndarray, dict]:
+    """Embeds the test images and measures their retrieval.
+
+    Returns:
+        (embeddings, metrics): (images, dim) float32, and the content of
+        `metrics.json`.
+    """
+    embeddings = evaluation.embed(embedder, test, config.resize)
+    metrics = evaluation.retrieval_metrics(
+        embeddings,
+        test.labels,
+        test.is_query,
+        config.ks,
+        trees=config.annoy_trees,
+        seed=config.seed,
+    )
+    return embeddings, metrics

@@ -1,0 +1,58 @@
+import pytest
+
+from experiments.check_config import check_config
+from experiments.configs import glyphs
+from experiments.configs import image_folder
+from experiments.configs import omniglot
+
+
+@pytest.mark.parametrize("module", [glyphs, image_folder, omniglot])
+def test_configs_are_right_as_they_stand(module):
+    check_config(module.get_config())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("classes", 0),
+        ("images_per_class", -1),
+        ("image_size", 0),
+        ("resize", 27),
+        ("dim", 0),
+        ("evaluate_every", 0),
+        ("annoy_trees", 0),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("temperature", -0.05),
+        ("momentum", 1.0),
+        ("l2", -1e-4),
+        ("decay_at", (0.9, 0.5)),
+        ("decay_at", (1.5,)),
+        ("decay_at", (-0.5,)),
+        ("ks", (0,)),
+        ("ks", (1, 1)),
+        ("ks", ()),
+        ("cache", "ram"),
+        ("validation_classes", 1.5),
+        ("validation_classes", -0.2),
+    ],
+)
+def test_wrong_setting_is_named_with_its_value(name, value):
+    config = glyphs.get_config()
+    config[name] = value
+    with pytest.raises(
+        ValueError, match=rf"^--config\.{name} must be .*; got "
+    ) as error:
+        check_config(config)
+    assert str(error.value).endswith(f"got {value!r}.")
+
+
+def test_validation_classes_that_would_never_be_measured_are_refused():
+    config = glyphs.get_config()
+    config.validation_classes = 0.2
+    config.evaluate_every = config.epochs + 1
+    with pytest.raises(ValueError, match="evaluate_every"):
+        check_config(config)
