@@ -1,5 +1,6 @@
 """Running the programs as a user does, and small data for them."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,9 +13,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def run_program(name, *arguments, cwd=ROOT):
     """Runs `python -m experiments.<name>`; gives the finished process, with text."""
+    # Importing `experiments` in this process set it; a user's shell has not.
+    environment = {**os.environ}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
         cwd=cwd,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
