@@ -10,13 +10,17 @@ class SGD(keras.optimizers.Optimizer):
     ```
     g = gradient + l2 * w
     v = momentum * v + g
-    w = w - learning_rate * v
+    w = w - learning_rate * multiplier * v
     ```
 
     Keras's own `SGD(weight_decay=...)` is another rule: it shrinks the weights apart
     from the momentum, and it folds the learning rate into the momentum, which
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalisation included.
+
+    The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
+    variable stays as it is while the layers around it train, batch normalisation in
+    training mode included, which `trainable = False` would not let happen.
 
     Args:
         learning_rate: a positive float, a
@@ -64,14 +68,56 @@ class SGD(keras.optimizers.Optimizer):
             self.add_variable_from_reference(variable, name="velocity")
             for variable in variables
         ]
+        self.multipliers = self.add_variable(
+            (len(variables),), initializer="ones", name="multipliers"
+        )
+
+    def set_multiplier(self, variables, multiplier):
+        """Multiplies the learning rate of some variables from the next step on.
+
+        The multiplier is a variable itself: a training step that is compiled already
+        follows it, and it is saved with the optimiser.
+
+        Args:
+            variables: trained variables of the model that this optimiser was built
+                for, such as `trunk.trainable_variables`.
+            multiplier: 0 or more.
+
+        Raises:
+            ValueError: if multiplier is out of range, the optimiser is not built yet,
+                or it does not train one of the variables.
+        """
+        if not multiplier >= 0:
+            raise ValueError(f"multiplier must be 0 or more; got {multiplier}.")
+        if not self.built:
+            raise ValueError(
+                "the optimiser has no variables yet; call "
+                "`optimizer.build(model.trainable_variables)` first."
+            )
+        values = keras.ops.convert_to_numpy(self.multipliers).copy()
+        for variable in variables:
+            try:
+                values[self._get_variable_index(variable)] = multiplier
+            except KeyError:
+                raise ValueError(
+                    f"this optimiser does not train {variable.path}; give variables of "
+                    "the model that it was built for."
+                ) from None
+        self.multipliers.assign(values)
+
+    def reset_momentum(self):
+        """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
+        for velocity in self.velocities:
+            velocity.assign(keras.ops.zeros_like(velocity))
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies the rule to one variable."""
         gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
-        velocity = self.velocities[self._get_variable_index(variable)]
+        index = self._get_variable_index(variable)
+        velocity = self.velocities[index]
         self.assign(velocity, self.momentum * velocity + gradient)
-        step = keras.ops.cast(learning_rate, variable.dtype) * velocity
-        self.assign_sub(variable, step)
+        rate = learning_rate * self.multipliers[index]
+        self.assign_sub(variable, keras.ops.cast(rate, variable.dtype) * velocity)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""

@@ -128,6 +128,81 @@ def test_rows_of_an_embedding_that_no_one_looked_up_move_too():
     np.testing.assert_allclose(model.get_weights()[0], rule.values[0], 1e-5, 1e-6)
 
 
+def test_multiplier_follows_pytorchs_parameter_groups_in_a_compiled_step():
+    variables = [keras.Variable(value) for value in start()]
+    optimizer = SGD(0.1, momentum=0.9, l2=0.01)
+    optimizer.build(variables)
+    rules = [PyTorchRule([value], 0.9, 0.01) for value in start()]
+    rng = np.random.default_rng(2)
+    for step, multiplier in enumerate([0.0, 0.0, 0.5, 0.5, 1.0, 3.0]):
+        optimizer.set_multiplier(variables[1:], multiplier)
+        gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
+        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        for index, (rule, gradient) in enumerate(zip(rules, gradients, strict=True)):
+            rule.step([gradient], 0.1 * (multiplier if index else 1))
+            found = keras.ops.convert_to_numpy(variables[index])
+            np.testing.assert_allclose(found, rule.values[0], 1e-6, 2e-6, str(step))
+
+
+def test_multiplier_is_followed_by_a_step_that_is_compiled_already(batch):
+    model = compiled(SGD(0.1, momentum=0.9))
+    model.train_on_batch(*batch)
+    still, moving = model.layers[0], model.layers[-1]
+    model.optimizer.set_multiplier(still.trainable_variables, 0)
+    before = model.get_weights()
+    model.train_on_batch(*batch)
+    after = model.get_weights()
+    np.testing.assert_array_equal(after[0], before[0])
+    assert np.abs(after[-2] - before[-2]).min() > 0
+    model.optimizer.set_multiplier(still.trainable_variables, 1)
+    model.train_on_batch(*batch)
+    assert np.abs(model.get_weights()[0] - before[0]).max() > 0
+    assert moving.trainable
+
+
+def test_multipliers_are_saved_with_the_model(tmp_path, batch):
+    model = compiled(SGD(0.1))
+    model.train_on_batch(*batch)
+    model.optimizer.set_multiplier(model.layers[0].trainable_variables, 0.25)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    found = keras.ops.convert_to_numpy(loaded.optimizer.multipliers)
+    np.testing.assert_array_equal(found, [0.25, 0.25, 1, 1, 1, 1])
+
+
+def test_reset_momentum_starts_as_a_new_optimizer():
+    optimizer = SGD(0.1, momentum=0.9, l2=0.01)
+    variables = [keras.Variable(value) for value in start()]
+    rng = np.random.default_rng(3)
+    gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
+    for _ in range(3):
+        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+    rule = PyTorchRule([keras.ops.convert_to_numpy(v) for v in variables], 0.9, 0.01)
+    optimizer.reset_momentum()
+    for _ in range(2):
+        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        rule.step(gradients, 0.1)
+    for variable, expected in zip(variables, rule.values, strict=True):
+        found = keras.ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(found, expected, 1e-6, 2e-6)
+
+
+def test_multiplier_of_a_variable_that_is_not_trained_is_refused():
+    optimizer = SGD(0.1)
+    variable = keras.Variable([1.0], name="mine")
+    with pytest.raises(ValueError, match=r"call `optimizer\.build"):
+        optimizer.set_multiplier([variable], 0)
+    optimizer.build([variable])
+    with pytest.raises(ValueError, match="does not train stranger"):
+        optimizer.set_multiplier([variable, keras.Variable([1.0], name="stranger")], 0)
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(optimizer.multipliers), [1.0]
+    )
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match=f"0 or more; got {wrong}"):
+            optimizer.set_multiplier([variable], wrong)
+
+
 def test_keras_arguments_still_work():
     variable = keras.Variable([0.0, 0.0])
     optimizer = SGD(1.0, clipnorm=1.0, name="clipped")
@@ -205,7 +280,9 @@ def test_two_replicas_train_as_one_device_does():
     ).stdout
     result = json.loads(printed.splitlines()[-1])
     assert result["replicas"] == 2
-    assert result["moved"] > 0.1
+    assert result["trunk_moved_in_warm_up"] == 0
+    assert result["classes_moved_in_warm_up"] > 0.1
+    assert result["trunk_moved_after"] > 0.1
     assert result["apart"] < 1e-5
 
 

@@ -1,4 +1,7 @@
-"""Trains on two halves of the CPU and on one device; prints how far apart they end."""
+"""Trains on two halves of the CPU and on one device; prints how far apart they end.
+
+The first of three epochs is a warm-up, in which the lower layer is to stay as it is.
+"""
 
 import json
 
@@ -27,9 +30,15 @@ def train(strategy):
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
     before = model.get_weights()
+    trunk = keras.Model(inputs, x)
     x = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
-    model.fit(x, np.arange(32) % 4, 8, epochs=3, shuffle=False, verbose=0)
-    return before, model.get_weights()
+    labels = np.arange(32) % 4
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    warm_up = keras_dml.training.WarmUp(trunk)
+    model.fit(x, labels, epochs=1, callbacks=[warm_up], **options)
+    warm = model.get_weights()
+    model.fit(x, labels, epochs=3, initial_epoch=1, callbacks=[warm_up], **options)
+    return before, warm, model.get_weights()
 
 
 def apart(some, others):
@@ -38,13 +47,15 @@ def apart(some, others):
 
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-start, mirrored = train(two)
-_, single = train(tf.distribute.get_strategy())
+start, warm, mirrored = train(two)
+_, _, single = train(tf.distribute.get_strategy())
 print(
     json.dumps(
         {
             "replicas": two.num_replicas_in_sync,
-            "moved": apart(start, single),
+            "trunk_moved_in_warm_up": apart(start[:2], warm[:2]),
+            "classes_moved_in_warm_up": apart(start[2:], warm[2:]),
+            "trunk_moved_after": apart(warm[:2], mirrored[:2]),
             "apart": apart(mirrored, single),
         }
     )

@@ -1,0 +1,60 @@
+"""Training the new layers before the whole model."""
+
+import keras
+
+from keras_dml.optimizers import SGD
+
+
+class WarmUp(keras.callbacks.Callback):
+    """Keeps the trunk's weights still in the first epochs of `fit`, as the paper does.
+
+    In those epochs only the new layers learn: the linear map and the class weights.
+    The trunk still runs in training mode, so batch normalisation uses the statistics
+    of the batch and its running statistics move; `trunk.trainable = False` would stop
+    both. Then everything trains, from a momentum of zero, like with a new optimiser.
+    The optimiser's `iterations`, which a schedule goes by, count on.
+
+    Args:
+        trunk: the model whose weights are kept still.
+        epochs: how many epochs, 0 or more. The paper's is 1.
+
+    Raises:
+        ValueError: if epochs is out of range; when training starts, if the model is
+            not compiled with `keras_dml.optimizers.SGD`.
+
+    Example:
+        >>> model.fit(batches, epochs=31, callbacks=[WarmUp(trunk)])
+
+    Reference:
+        The released code of [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649).
+    """
+
+    def __init__(self, trunk: keras.Model, epochs: int = 1):
+        """Checks the epochs; the class docstring has the arguments."""
+        super().__init__()
+        if not (isinstance(epochs, int) and epochs >= 0):
+            raise ValueError(
+                f"epochs must be an integer of at least 0; got {epochs!r}."
+            )
+        self.trunk = trunk
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        """Finds the optimiser, inside loss scaling too, and builds it if need be."""
+        optimizer = self.model.optimizer
+        # Mixed precision with float16 wraps it.
+        self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if not isinstance(self.optimizer, SGD):
+            raise ValueError(
+                "WarmUp needs a model compiled with keras_dml.optimizers.SGD; got "
+                f"{type(self.optimizer).__name__}."
+            )
+        with self.model.distribute_strategy.scope():
+            optimizer.build(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Stills the trunk, or frees it."""
+        variables = self.trunk.trainable_variables
+        self.optimizer.set_multiplier(variables, float(epoch >= self.epochs))
+        if 0 < epoch == self.epochs:
+            self.optimizer.reset_momentum()
