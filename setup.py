@@ -30,8 +30,14 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.18"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "scikit-learn>=1.4", "ruff==0.17.6"],
-        "backends": ["jax>=0.4.30", "torch==2.13.0"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "scikit-learn>=1.4",
+            "ruff==0.17.6",
+            "jax>=0.4.30",
+            "torch==2.13.0",
+        ],
     },
     classifiers=[
         "Programming Language :: Python :: 3 :: Only",
