@@ -3,6 +3,7 @@
 import ml_collections
 
 _LEAST = {
+    "warm_up_epochs": 0,
     "epochs": 1,
     "classes": 1,
     "images_per_class": 1,
@@ -57,8 +58,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         _check(
             config,
             "evaluate_every",
-            config.evaluate_every <= config.epochs,
-            f"at most config.epochs={config.epochs}, or the validation classes would "
+            config.evaluate_every <= config.warm_up_epochs + config.epochs,
+            "at most config.warm_up_epochs + config.epochs = "
+            f"{config.warm_up_epochs + config.epochs}, or the validation classes would "
             "choose nothing",
         )
 

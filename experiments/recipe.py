@@ -20,15 +20,18 @@ def recipe() -> ml_collections.ConfigDict:
     config.trunk = "resnet50"
     config.weights = ""  # "imagenet", a weights file, or nothing for random ones
     config.dim = 512
+    config.layer_norm = True
     config.temperature = 0.05
 
     config.classes = 15
     config.images_per_class = 5
     config.replacement = False
+    config.balanced = True  # False: images drawn without regard to their class
 
+    config.warm_up_epochs = 1  # of the new layers alone, before the others
     config.epochs = 30
     config.learning_rate = 0.01
-    config.decay_at = (0.5,)  # shares of the epochs, after which × 0.1
+    config.decay_at = (0.5,)  # shares of `epochs`, after which × 0.1
     config.momentum = 0.9
     config.l2 = 1e-4
 

@@ -23,14 +23,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import program
+from experiments.build import build_batches
+from experiments.build import build_models
+from experiments.build import compile_model
 from experiments.check_config import check_config
 from experiments.load_data import load_data
 from experiments.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
-from keras_dml import layers
-from keras_dml import models
-from keras_dml import optimizers
 from keras_dml import serving
 from keras_dml import training
 
@@ -74,20 +74,10 @@ def main(argv):
     if config.validation_classes:
         train, validation = train.split_by_class(config.validation_classes, config.seed)
     with strategy.scope():
-        embedder, model = _models(config, len(train.class_names))
-    batches = data.class_balanced_batches(
-        train,
-        config.classes,
-        config.images_per_class,
-        image_size=config.image_size,
-        resize=config.resize,
-        flip=config.flip,
-        replacement=config.replacement,
-        cache=config.cache or None,
-        seed=config.seed,
-    )
+        trunk, embedder, model = build_models(config, len(train.class_names))
+    batches = build_batches(config, train)
     with strategy.scope():
-        _compile(config, model, len(batches))
+        compile_model(config, model, len(batches))
     for measured in filter(None, (validation, test)):
         data.check_images(measured)
     run = training.new_run_directory(output_dir)
@@ -102,9 +92,12 @@ def main(argv):
         best = pathlib.Path(checkpoints) / "best.weights.h5"
         history = model.fit(
             batches,
-            epochs=config.epochs,
+            epochs=config.warm_up_epochs + config.epochs,
             shuffle=False,  # Keras warns that it can't; the batches do it themselves.
-            callbacks=_callbacks(config, run, embedder, test, validation, best),
+            callbacks=[
+                training.WarmUp(trunk, config.warm_up_epochs),
+                *_callbacks(config, run, embedder, test, validation, best),
+            ],
         ).history
         if validation is not None:
             model.load_weights(best)
@@ -121,28 +114,6 @@ def main(argv):
     )
     training.write_json(run / "metrics.json", metrics)
     print(f"\nRecall@K on the test classes, %\n{table}\n\n{run}/report/index.html")
-
-
-def _models(config, num_classes):
-    """The embedding model, and the classifier on it."""
-    shape = (config.image_size, config.image_size, 3)
-    trunk = models.trunk(config.trunk, shape, config.weights or None)
-    embedder = models.embedding_model(trunk, config.dim)
-    logits = layers.NormalizedSoftmax(num_classes, config.temperature)(embedder.output)
-    return embedder, keras.Model(embedder.input, logits)
-
-
-def _compile(config, model, steps_per_epoch):
-    decays = [round(share * config.epochs) for share in config.decay_at]
-    learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [epoch * steps_per_epoch for epoch in decays],
-        [config.learning_rate * 0.1**times for times in range(len(decays) + 1)],
-    )
-    model.compile(
-        optimizers.SGD(learning_rate, config.momentum, config.l2),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
 
 
 def _callbacks(config, run, embedder, test, validation, best):

@@ -7,6 +7,7 @@ from keras_dml.data.glyphs import glyphs
 from keras_dml.data.image_dataset import ImageDataset
 from keras_dml.data.image_folder import image_folder
 from keras_dml.data.omniglot import omniglot
+from keras_dml.data.shuffled_batches import shuffled_batches
 
 __all__ = [
     "ImageDataset",
@@ -16,4 +17,5 @@ __all__ = [
     "glyphs",
     "image_folder",
     "omniglot",
+    "shuffled_batches",
 ]

@@ -1,13 +1,11 @@
 """Training batches: a few classes, several images of each."""
 
-import numpy as np
 import tensorflow as tf
 
-from keras_dml.data import image_ops
+from keras_dml.data.augmented_batches import augmented_batches
+from keras_dml.data.checked_integer import checked_integer
 from keras_dml.data.class_balanced_plan import class_balanced_plan
 from keras_dml.data.image_dataset import ImageDataset
-from keras_dml.data.read_images import read_images
-from keras_dml.data.resized_images import resized_images
 
 
 def class_balanced_batches(
@@ -67,110 +65,27 @@ def class_balanced_batches(
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
     """
-    _check(dataset, classes, images_per_class, cache, seed, initial_step)
-    resize = image_ops.resize_for(image_size, resize)
-    batch = classes * images_per_class
-    steps = max(1, len(dataset) // batch)
-    first_step = initial_step
-
-    def batches_of_a_pass():
-        plan = None
-        for step in range(first_step, first_step + steps):
-            epoch, step_of_epoch = divmod(step, steps)
-            if plan is None or step_of_epoch == 0:
-                plan = class_balanced_plan(
-                    dataset.labels, classes, images_per_class, seed, epoch, replacement
-                )
-            rng = np.random.default_rng((seed, epoch, step_of_epoch + 1))
-            draws = rng.random((batch, 3), np.float32)
-            yield plan[step_of_epoch], np.full(batch, step), draws
-
-    def note_delivery(steps_of_batch, labels):
-        nonlocal first_step
-        if steps_of_batch[0] == first_step + steps - 1:
-            first_step += steps
-        return labels
-
-    batches = tf.data.Dataset.from_generator(
-        batches_of_a_pass,
-        output_signature=(
-            tf.TensorSpec((batch,), tf.int64),
-            tf.TensorSpec((batch,), tf.int64),
-            tf.TensorSpec((batch, 3), tf.float32),
-        ),
-    )
-
-    def augment(image, index, step, draws):
-        return image_ops.random_crop_and_flip(image, image_size, draws, flip)
-
-    if cache is None:
-        batches = read_images(
-            batches, steps * batch, batch, dataset.paths, resize, augment
-        )
-    else:
-        pixels = resized_images(dataset.paths, resize, cache)
-        batches = _take_images(batches, batch, pixels, augment)
-    with tf.device("CPU"):
-        labels = tf.constant(dataset.labels)
-
-    def deliver(images, indices, steps, draws):
-        # Runs when the batch is asked for, after all prefetching.
-        labels_of_batch = tf.numpy_function(
-            note_delivery, (steps, tf.gather(labels, indices)), tf.int64
-        )
-        images = tf.ensure_shape(images, (batch, image_size, image_size, 3))
-        return images, tf.ensure_shape(labels_of_batch, (batch,))
-
-    options = tf.data.Options()
-    options.deterministic = True
-    options.experimental_optimization.inject_prefetch = False
-    return (
-        batches.prefetch(tf.data.AUTOTUNE)
-        .map(deliver)
-        .apply(tf.data.experimental.assert_cardinality(steps))
-        .with_options(options)
-    )
-
-
-def _take_images(batches, batch_size, pixels, finish):
-    """Like `read_images`, from pixels held in an array."""
-    shape = pixels.shape[1:]
-    if isinstance(pixels, np.memmap):
-
-        def image_at(index):
-            return tf.numpy_function(lambda i: pixels[i], (index,), tf.uint8)
-
-    else:
-        # A tensor is gathered from without Python, at twice the speed.
-        with tf.device("CPU"):
-            tensor = tf.constant(pixels)
-
-        def image_at(index):
-            return tensor[index]
-
-    def take(index, *rest):
-        image = tf.ensure_shape(image_at(index), shape)
-        return finish(image, index, *rest), index, *rest
-
-    rows = batches.unbatch().map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    return rows.batch(batch_size)
-
-
-def _check(dataset, classes, images_per_class, cache, seed, initial_step):
-    for name, value, least in (
-        ("classes", classes, 1),
-        ("images_per_class", images_per_class, 1),
-        ("seed", seed, 0),
-        ("initial_step", initial_step, 0),
-    ):
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(
-                f"{name} must be an integer of at least {least}; got {value!r}."
-            )
+    checked_integer(classes, "classes", 1)
+    checked_integer(images_per_class, "images_per_class", 1)
     if classes > len(dataset.class_names):
         raise ValueError(
             f"a batch of classes={classes} needs as many classes; the data set has "
             f"{len(dataset.class_names)}. Ask for fewer classes or add some."
         )
-    if cache not in (None, "memory", "disk"):
-        raise ValueError(f"cache must be 'memory', 'disk' or None; got {cache!r}.")
+
+    def plan_of_epoch(epoch):
+        return class_balanced_plan(
+            dataset.labels, classes, images_per_class, seed, epoch, replacement
+        )
+
+    return augmented_batches(
+        dataset,
+        plan_of_epoch,
+        classes * images_per_class,
+        image_size=image_size,
+        resize=resize,
+        flip=flip,
+        cache=cache,
+        seed=seed,
+        initial_step=initial_step,
+    )

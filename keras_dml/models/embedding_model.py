@@ -8,7 +8,9 @@ from keras_dml.layers import L2Normalization
 from keras_dml.layers import ParameterFreeLayerNormalization
 
 
-def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
+def embedding_model(
+    trunk: keras.Model, dim: int, layer_norm: bool = True
+) -> keras.Model:
     """Puts the paper's embedding head on a trunk.
 
     Global average pool, parameter-free layer normalisation, a linear map without
@@ -20,6 +22,7 @@ def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
         trunk: a model from images to (batch, rows, columns, channels) features, or
             to (batch, channels) already pooled. Its weights are shared, not copied.
         dim: numbers in an embedding, at least 1.
+        layer_norm: False leaves the layer normalisation out, to see what it does.
 
     Returns:
         A model from the trunk's input to (batch, dim) float32 unit vectors.
@@ -41,7 +44,8 @@ def embedding_model(trunk: keras.Model, dim: int) -> keras.Model:
             "trunk must give features of shape (batch, rows, columns, channels) or "
             f"(batch, channels); {trunk.name!r} gives {tuple(trunk.outputs[0].shape)}."
         )
-    x = ParameterFreeLayerNormalization(name="layer_norm")(x)
+    if layer_norm:
+        x = ParameterFreeLayerNormalization(name="layer_norm")(x)
     if x.shape[-1] != dim:
         x = keras.layers.Dense(
             int(dim),

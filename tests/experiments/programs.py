@@ -51,6 +51,7 @@ SMALL = (
     "--config.dim=20",
     "--config.classes=4",
     "--config.images_per_class=3",
+    "--config.warm_up_epochs=0",
     "--config.epochs=2",
     "--config.ks=(1,2)",
 )

@@ -107,7 +107,8 @@ def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
         folder,
         "--logical_cpus=2",
         "--config.validation_classes=0.34",
-        "--config.epochs=4",
+        "--config.warm_up_epochs=1",
+        "--config.epochs=3",
         "--config.evaluate_every=2",
     )
     assert finished.returncode == 0, finished.stderr
@@ -127,6 +128,26 @@ def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
     assert recall[1] == pytest.approx(np.nanmax(measured))
 
 
+def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
+    photos, tmp_path
+):
+    folder = tmp_path / "run"
+    finished = run_train(
+        photos,
+        folder,
+        "--config.warm_up_epochs=2",
+        "--config.epochs=1",
+        "--config.balanced=False",
+        "--config.layer_norm=False",
+        "--config.learning_rate=1e-8",
+    )
+    assert finished.returncode == 0, finished.stderr
+    with open(folder / "log.csv", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 3
+    embedder = keras.models.load_model(folder / "embedding.keras")
+    assert "layer_norm" not in [layer.name for layer in embedder.layers]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -135,6 +156,8 @@ def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
             "15",
         ),
         (["--config.classes=7"], "classes=7"),
+        (["--config.balanced=False", "--config.classes=20"], "batch_size=60"),
+        (["--config.warm_up_epochs=-1"], "--config.warm_up_epochs must be at least 0"),
         (["--config.trunk=resnet5"], "resnet5"),
         (
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],

@@ -133,3 +133,15 @@ def test_wrong_dim_is_refused(dim):
 def test_features_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"'identity' gives \(None, .*4\)"):
         embedding_model(identity(*shape), 8)
+
+
+def test_layer_normalization_can_be_left_out():
+    network = trunk("conv4", (16, 16, 3))
+    embedder = embedding_model(network, 64, layer_norm=False)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (3, 16, 16, 3)).astype("float32")
+    features = keras.ops.convert_to_numpy(network(images)).mean(axis=(1, 2))
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(embedder(images)), expected, atol=1e-6
+    )
