@@ -1,0 +1,125 @@
+"""The table and the plots of an ablation."""
+
+import csv
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.claims import Variant
+
+_COLUMNS = {
+    "R@1 float": ("float", "recall@1"),
+    "R@1 binary": ("binary", "recall@1"),
+    "MAP@R float": ("float", "map@r"),
+}
+
+
+def write_ablation_report(
+    folder: pathlib.Path,
+    variants: Mapping[str, Sequence[Variant]],
+    seeds: Sequence[int],
+    runs: Mapping[str, Mapping],
+) -> str:
+    """Writes `table.md`, `results.csv` and `claims.png`.
+
+    Args:
+        folder: where to.
+        variants: {claim: its variants}.
+        seeds: the seeds that each was run with.
+        runs: {"<variant name>,seed=<seed>": {"seconds", "metrics"}}.
+
+    Returns:
+        The table, in Markdown: percent, mean ± standard deviation over seeds (of the
+        sample, so with n - 1; none for a single seed).
+    """
+    figures = {
+        claim: [
+            {
+                column: np.array(
+                    [
+                        runs[f"{variant.name},seed={seed}"]["metrics"][kind][metric]
+                        for seed in seeds
+                    ]
+                )
+                for column, (kind, metric) in _COLUMNS.items()
+            }
+            for variant in some
+        ]
+        for claim, some in variants.items()
+    }
+    table = _table(variants, figures)
+    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    _write_csv(folder / "results.csv", variants, seeds, runs)
+    _plots(variants, figures).savefig(folder / "claims.png", dpi=100)
+    return table
+
+
+def _table(variants, figures):
+    lines = [
+        f"| claim | value | {' | '.join(_COLUMNS)} |",
+        "| --- | --- |" + " --- |" * len(_COLUMNS),
+    ]
+    for claim, some in variants.items():
+        for variant, columns in zip(some, figures[claim], strict=True):
+            label = variant.label if variant.overrides else f"**{variant.label}**"
+            cells = " | ".join(_mean_and_spread(values) for values in columns.values())
+            lines.append(f"| {claim} | {label} | {cells} |")
+    return "\n".join(lines)
+
+
+def _mean_and_spread(shares):
+    mean = f"{100 * shares.mean():.1f}"
+    return mean if len(shares) < 2 else f"{mean} ± {100 * shares.std(ddof=1):.1f}"
+
+
+def _write_csv(file, variants, seeds, runs):
+    rows = []
+    for claim, some in variants.items():
+        for variant in some:
+            for seed in seeds:
+                run = runs[f"{variant.name},seed={seed}"]
+                row = {"claim": claim, "value": variant.label, "seed": seed}
+                row |= {"seconds": run["seconds"]} | _flat(run["metrics"])
+                rows.append(row)
+    handle, unfinished = tempfile.mkstemp(suffix=".unfinished", dir=file.parent)
+    with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    os.chmod(unfinished, 0o644)
+    os.replace(unfinished, file)
+
+
+def _flat(metrics):
+    flat = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name} {inner}": number for inner, number in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _plots(variants, figures):
+    figure = Figure(figsize=(4 * len(variants), 4), layout="constrained")
+    axes = figure.subplots(1, len(variants), squeeze=False, sharey=True)[0]
+    for axis, (claim, some) in zip(axes, variants.items(), strict=True):
+        places = np.arange(len(some))
+        for column in _COLUMNS:
+            values = np.array([100 * row[column] for row in figures[claim]])
+            spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
+            axis.errorbar(
+                places, values.mean(axis=1), spread, marker="o", capsize=4, label=column
+            )
+        axis.set_xticks(places, [variant.label for variant in some])
+        axis.set_title(claim)
+        axis.margins(x=0.15)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("%")
+    axes[0].legend()
+    return figure
