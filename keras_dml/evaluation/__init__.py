@@ -1,11 +1,16 @@
-"""Measures of how well embeddings retrieve: recall, codes, neighbours, indexes."""
+"""Measures of how well embeddings retrieve: recall, precision, clusters, indexes."""
 
 from keras_dml.evaluation.agreement import agreement
 from keras_dml.evaluation.annoy_neighbours import AnnoyNeighbours
 from keras_dml.evaluation.binary_codes import binary_codes
 from keras_dml.evaluation.embed import embed
 from keras_dml.evaluation.format_table import format_table
+from keras_dml.evaluation.k_means import k_means
 from keras_dml.evaluation.nearest_neighbours import nearest_neighbours
+from keras_dml.evaluation.normalized_mutual_information import (
+    normalized_mutual_information,
+)
+from keras_dml.evaluation.precision_at_r import precision_at_r
 from keras_dml.evaluation.recall import recall_at_k
 from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
 from keras_dml.evaluation.recall_of_neighbours import without_self
@@ -19,7 +24,10 @@ __all__ = [
     "binary_codes",
     "embed",
     "format_table",
+    "k_means",
     "nearest_neighbours",
+    "normalized_mutual_information",
+    "precision_at_r",
     "recall_at_k",
     "recall_of_neighbours",
     "retrieval_metrics",

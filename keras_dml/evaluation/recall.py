@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.checked_ks import checked_ks
-from keras_dml.evaluation.class_numbers import checked_labels
-from keras_dml.evaluation.class_numbers import class_numbers
+from keras_dml.evaluation.pair_classes import pair_classes
 from keras_dml.evaluation.similarity_tiles import similarity_tiles
 
 
@@ -56,19 +55,9 @@ def recall_at_k(
     """
     ks = checked_ks(ks)
     queries, gallery = checked_pair(queries, gallery)
-    query_labels = checked_labels(query_labels, "query_labels", len(queries))
-    if (gallery is None) != (gallery_labels is None):
-        given = "gallery_labels" if gallery is None else "gallery"
-        raise ValueError(
-            f"gallery and gallery_labels go together; got only {given}. Pass both, or "
-            "neither to let the queries search one another."
-        )
-    if gallery is None:
-        gallery_labels = query_labels
-    else:
-        gallery_labels = checked_labels(gallery_labels, "gallery_labels", len(gallery))
-    query_classes, gallery_classes = class_numbers(query_labels, gallery_labels)
-
+    query_classes, gallery_classes = pair_classes(
+        queries, query_labels, gallery, gallery_labels
+    )
     counts = _rank_counts(queries, query_classes, gallery, gallery_classes)
     most = len(gallery_classes)
     return {k: float(_chance_to_be_found(*counts, min(k, most)).mean()) for k in ks}

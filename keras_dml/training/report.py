@@ -127,7 +127,7 @@ pre {{ background: #f4f4f4; padding: 1em; overflow-x: auto; }}
 img {{ max-width: 100%; }}
 </style>
 <h1>{html.escape(title)}</h1>
-<h2>Recall@K on the test classes, %</h2>
+<h2>Retrieval on the test classes, %</h2>
 <pre>{html.escape(table)}</pre>
 <h2>Learning</h2>
 <img src="curves.png" alt="Training loss and Recall@K by epoch">

@@ -1,8 +1,8 @@
 from keras_dml.evaluation import format_table
 
 METRICS = {
-    "float": {"recall@1": 0.65361, "recall@10": 1.0},
-    "binary": {"recall@1": 0.06, "recall@10": 0.5},
+    "float": {"recall@1": 0.65361, "recall@10": 1.0, "r_precision": 0.5, "map@r": 0.25},
+    "binary": {"recall@1": 0.06, "recall@10": 0.5, "r_precision": 0.06, "map@r": 0.01},
     "annoy": {
         "recall@1": 0.65,
         "recall@10": 0.9,
@@ -19,10 +19,10 @@ def test_rows_columns_and_the_agreement_read_as_a_table():
     annoy = "annoy (50 trees, agrees with exact on 99.8 % of nearest neighbours)"
     gap = len(annoy)
     assert format_table(METRICS).splitlines() == [
-        " " * gap + "    R@1    R@10",
-        "float".ljust(gap) + "  65.36  100.00",
-        "binary".ljust(gap) + "   6.00   50.00",
-        annoy + "  65.00   90.00",
+        " " * gap + "    R@1    R@10     RP  MAP@R",
+        "float".ljust(gap) + "  65.36  100.00  50.00  25.00",
+        "binary".ljust(gap) + "   6.00   50.00   6.00   1.00",
+        annoy + "  65.00   90.00      –      –",
         "60,502 images of 11,316 classes",
     ]
 
@@ -30,3 +30,13 @@ def test_rows_columns_and_the_agreement_read_as_a_table():
 def test_lines_of_the_table_are_of_one_length():
     lines = format_table(METRICS).splitlines()[:-1]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_nmi_is_said_with_how_it_was_measured():
+    found = {"nmi": 0.8912, "clusters": 11316, "starts": 10, "library": "faiss 1.15.1"}
+    lines = format_table({**METRICS, "clustering": found}).splitlines()
+    assert lines[:-2] == format_table(METRICS).splitlines()[:-1]
+    assert lines[-2:] == [
+        "NMI 89.12 (11,316 clusters by faiss 1.15.1, best of 10)",
+        "60,502 images of 11,316 classes",
+    ]

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from keras_dml.evaluation import binary_codes
+from keras_dml.evaluation import k_means
+from keras_dml.evaluation import normalized_mutual_information
+from keras_dml.evaluation import precision_at_r
 from keras_dml.evaluation import recall_at_k
 from keras_dml.evaluation import retrieval_metrics
 
@@ -24,8 +27,11 @@ def test_self_retrieval_reports_the_three_searches(embeddings):
     metrics = retrieval_metrics(embeddings, LABELS, ks=(1, 5), trees=10)
     by_cosine = recall_at_k(embeddings, LABELS, ks=(1, 5))
     assert metrics == {
-        "float": named(by_cosine),
-        "binary": named(recall_at_k(binary_codes(embeddings), LABELS, ks=(1, 5))),
+        "float": {**named(by_cosine), **precision_at_r(embeddings, LABELS)},
+        "binary": {
+            **named(recall_at_k(binary_codes(embeddings), LABELS, ks=(1, 5))),
+            **precision_at_r(binary_codes(embeddings), LABELS),
+        },
         # 2,000 nodes are every node of so small an index: the search is exact.
         "annoy": {
             **named(by_cosine),
@@ -44,11 +50,20 @@ def test_queries_search_the_gallery_alone(embeddings):
     parts = embeddings[is_query], LABELS[is_query]
     gallery = embeddings[~is_query], LABELS[~is_query]
     by_cosine = recall_at_k(*parts, *gallery, ks=(1, 5))
-    by_code = recall_at_k(
-        binary_codes(parts[0]), parts[1], binary_codes(gallery[0]), gallery[1], (1, 5)
+    codes = (
+        binary_codes(parts[0]),
+        parts[1],
+        binary_codes(gallery[0]),
+        gallery[1],
     )
-    assert metrics["float"] == named(by_cosine)
-    assert metrics["binary"] == named(by_code)
+    assert metrics["float"] == {
+        **named(by_cosine),
+        **precision_at_r(*parts, *gallery),
+    }
+    assert metrics["binary"] == {
+        **named(recall_at_k(*codes, (1, 5))),
+        **precision_at_r(*codes),
+    }
     assert metrics["annoy"]["recall@5"] == pytest.approx(by_cosine[5])
     assert metrics["annoy"]["agreement@1"] == 1.0
     assert (metrics["images"], metrics["classes"]) == (120, 15)
@@ -66,15 +81,28 @@ def test_duplicates_across_classes_still_agree():
     assert metrics["annoy"]["agreement@1"] == 1.0
 
 
+@pytest.mark.parametrize("is_query", [None, np.arange(120) % 3 == 0])
+def test_nmi_is_that_of_all_images_in_as_many_clusters_as_classes(embeddings, is_query):
+    metrics = retrieval_metrics(embeddings, LABELS, is_query, seed=5, nmi_starts=3)
+    clusters, library = k_means(embeddings, 15, starts=3, seed=5)
+    assert metrics["clustering"] == {
+        "nmi": normalized_mutual_information(LABELS, clusters),
+        "clusters": 15,
+        "starts": 3,
+        "library": library,
+    }
+    assert 0.3 < metrics["clustering"]["nmi"] < 1
+
+
 def test_metrics_are_plain_numbers_that_json_keeps(embeddings):
-    metrics = retrieval_metrics(embeddings, LABELS, ks=np.array([1, 500]))
+    metrics = retrieval_metrics(embeddings, LABELS, ks=np.array([1, 500]), nmi_starts=1)
     assert json.loads(json.dumps(metrics)) == metrics
-    assert list(metrics["float"]) == ["recall@1", "recall@500"]
+    assert list(metrics["float"]) == ["recall@1", "recall@500", "r_precision", "map@r"]
 
 
 def test_string_labels_are_counted_as_classes(embeddings):
-    metrics = retrieval_metrics(embeddings, LABELS.astype(str))
-    assert metrics["classes"] == 15
+    metrics = retrieval_metrics(embeddings, LABELS.astype(str), nmi_starts=1)
+    assert metrics["classes"] == metrics["clustering"]["clusters"] == 15
 
 
 @pytest.mark.parametrize(
@@ -94,3 +122,8 @@ def test_split_without_queries_or_gallery_is_refused(embeddings, is_query, messa
 def test_a_single_image_is_refused():
     with pytest.raises(ValueError, match="embeddings must have at least 2 rows"):
         retrieval_metrics(np.ones((1, 3)), [0])
+
+
+def test_negative_number_of_starts_is_refused(embeddings):
+    with pytest.raises(ValueError, match="nmi_starts must be an integer, at least 0"):
+        retrieval_metrics(embeddings, LABELS, nmi_starts=-1)

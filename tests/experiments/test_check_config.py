@@ -22,6 +22,7 @@ def test_configs_are_right_as_they_stand(module):
         ("dim", 0),
         ("evaluate_every", 0),
         ("annoy_trees", 0),
+        ("nmi_starts", -1),
         ("seed", -1),
         ("seed", 2**31),
         ("learning_rate", 0.0),
