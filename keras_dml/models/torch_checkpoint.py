@@ -1,30 +1,18 @@
 """PyTorch's checkpoints, read without PyTorch."""
 
-import io
 import math
 import os
 import pathlib
-import struct
-import zipfile
 
 import numpy as np
 
+from keras_dml.models.stored_numbers import stored_numbers
+from keras_dml.models.torch_legacy import LEGACY_START
+from keras_dml.models.torch_legacy import read_torch_legacy
 from keras_dml.models.torch_pickle import TensorRecord
-from keras_dml.models.torch_pickle import read_torch_pickle
+from keras_dml.models.torch_zip import read_torch_zip
 
 _ZIP_START = b"PK\x03\x04"
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    RuntimeError,  # it says that it is encrypted, or of a version unknown
-    EOFError,
-    OSError,
-    OverflowError,
-    ValueError,
-    struct.error,
-)
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
-_LEGACY_PROTOCOL = 1001
 _SAFETENSORS_DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -41,6 +29,7 @@ _SAFETENSORS_DTYPES = {
     "BOOL": "bool",
 }
 _WRAPPERS = ("state_dict", "model")
+_MOST_AXES = 32  # NumPy's, before 2.0
 _DATA_PARALLEL = "module."
 _SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
 
@@ -83,9 +72,9 @@ def read_torch_checkpoint(file: str | os.PathLike) -> dict[str, np.ndarray]:
     content = path.read_bytes()
     try:
         if content.startswith(_ZIP_START):
-            return _without_wrappers(*_read_zip(content))
-        if content.startswith(_LEGACY_START):
-            return _without_wrappers(*_read_legacy(content))
+            return _without_wrappers(*read_torch_zip(content))
+        if content.startswith(LEGACY_START):
+            return _without_wrappers(*read_torch_legacy(content))
         if content[8:9] == b"{":
             return _read_safetensors(content)
         raise ValueError(
@@ -94,117 +83,6 @@ def read_torch_checkpoint(file: str | os.PathLike) -> dict[str, np.ndarray]:
         )
     except ValueError as error:
         raise ValueError(f"checkpoint {str(file)!r}: {error}") from error
-
-
-def _read_zip(content):
-    """The pickled object, and a function from storage records to numbers."""
-    archive, names = _open_zip(content)
-    pickles = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1:
-        raise ValueError(
-            "it is a zip archive that torch.save has not written: it has "
-            f"{len(pickles)} files called data.pkl, not one. {_SAVE_ANEW}"
-        )
-    root = pickles[0].removesuffix("data.pkl")
-    if any(
-        name == f"{root}constants.pkl" or name.startswith(f"{root}code/")
-        for name in names
-    ):
-        raise ValueError(
-            "it is a TorchScript program. Save the weights alone: "
-            "torch.save(torch.jit.load(file).state_dict(), other_file)."
-        )
-    order = "little"
-    if f"{root}byteorder" in names:
-        order = _read_member(archive, f"{root}byteorder").decode("ascii")
-    if order not in ("little", "big"):
-        raise ValueError(f"its byte order is neither little nor big. {_SAVE_ANEW}")
-    checkpoint, _ = read_torch_pickle(io.BytesIO(_read_member(archive, pickles[0])))
-    found = {}
-
-    def numbers(storage):
-        if storage not in found:
-            name = f"{root}data/{storage.key}"
-            if name not in names:
-                raise ValueError(f"it lacks its storage {name!r}. {_SAVE_ANEW}")
-            data = _read_member(archive, name)
-            if len(data) != storage.count * _item_size(storage.dtype):
-                raise ValueError(
-                    f"its storage {name!r} has {len(data)} bytes, not "
-                    f"{storage.count} numbers of {storage.dtype}. {_SAVE_ANEW}"
-                )
-            found[storage] = _numbers(data, storage.dtype, order)
-        return found[storage]
-
-    return checkpoint, numbers
-
-
-def _open_zip(content):
-    try:
-        # In memory, so that a wrong length can't make a read allocate.
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except _ZIP_ERRORS as error:
-        raise ValueError(
-            f"its zip archive is cut off or damaged ({error}). {_SAVE_ANEW}"
-        ) from error
-    members = archive.infolist()
-    if sum(member.file_size for member in members) > len(content):
-        raise ValueError(
-            f"its zip archive claims more bytes than the file has. {_SAVE_ANEW}"
-        )
-    return archive, set(archive.namelist())
-
-
-def _read_member(archive, name):
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(
-            f"{name!r} in its zip archive is compressed, which torch.save never does. "
-            "Save it again with torch.save(model.state_dict())."
-        )
-    try:
-        return archive.read(name)
-    except _ZIP_ERRORS as error:
-        raise ValueError(
-            f"{name!r} in its zip archive is damaged ({error}). {_SAVE_ANEW}"
-        ) from error
-
-
-def _read_legacy(content):
-    """The pickled object, and a function from storage records to numbers."""
-    stream = io.BytesIO(content)
-    read_torch_pickle(stream)  # the magic number, already seen
-    protocol, _ = read_torch_pickle(stream)
-    if protocol != _LEGACY_PROTOCOL:
-        raise ValueError(
-            f"its protocol is not {_LEGACY_PROTOCOL}, the only one of PyTorch's "
-            f"old format. {_SAVE_ANEW}"
-        )
-    read_torch_pickle(stream)  # the system's integer sizes, unused by the format
-    checkpoint, storages = read_torch_pickle(stream)
-    keys, _ = read_torch_pickle(stream)
-    if (
-        not isinstance(keys, list)
-        or not all(isinstance(key, str) for key in keys)
-        or sorted(keys) != sorted(storages)
-    ):
-        raise ValueError(
-            f"its list of storages is not that of its tensors. {_SAVE_ANEW}"
-        )
-    found = {}
-    view = memoryview(content)
-    position = stream.tell()
-    for storage in map(storages.get, keys):
-        count = int.from_bytes(view[position : position + 8], "little")
-        end = position + 8 + count * _item_size(storage.dtype)
-        if count != storage.count or end > len(content):
-            raise ValueError(
-                f"it is cut off or damaged at byte {position}, where its storage "
-                f"{storage.key!r} starts. {_SAVE_ANEW}"
-            )
-        found[storage] = view[position + 8 : end]
-        position = end
-    # The old format is little-endian on every machine.
-    return checkpoint, lambda storage: _numbers(found[storage], storage.dtype, "little")
 
 
 def _read_safetensors(content):
@@ -229,7 +107,7 @@ def _read_safetensors(content):
                 f"{', '.join(_SAFETENSORS_DTYPES)}. Convert it with tensor.float()."
             )
         dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-        numbers = _numbers(entry["data"], dtype, "little")
+        numbers = stored_numbers(entry["data"], dtype, "little")
         tensors[name] = numbers.reshape(entry["shape"])
     return _without_module(tensors)
 
@@ -273,6 +151,10 @@ def _without_module(tensors):
 def _array(name, tensor, numbers):
     """The tensor as a view of its storage's numbers, checked to lie within."""
     offset, size, stride = tensor[1:]
+    if max(len(size), len(stride)) > _MOST_AXES:
+        raise ValueError(
+            f"its tensor {name!r} has more than {_MOST_AXES} axes. {_SAVE_ANEW}"
+        )
     elements = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=False))
     if (
@@ -298,22 +180,3 @@ def _array(name, tensor, numbers):
             f"its tensor {name!r} has size {size}, which no array can have. "
             f"{_SAVE_ANEW}"
         ) from error
-
-
-def _numbers(data, dtype, order):
-    """Bytes as a read-only vector of the machine's byte order."""
-    order = "<" if order == "little" else ">"
-    if dtype == "bfloat16":  # the upper half of a float32
-        upper = np.frombuffer(data, f"{order}u2").astype(np.uint32)
-        numbers = (upper << 16).view(np.float32)
-    elif dtype == "bool":
-        numbers = np.frombuffer(data, np.uint8) != 0
-    else:
-        numbers = np.frombuffer(data, np.dtype(dtype).newbyteorder(order))
-        numbers = numbers.astype(dtype, copy=False)
-    numbers.flags.writeable = False
-    return numbers
-
-
-def _item_size(dtype):
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize

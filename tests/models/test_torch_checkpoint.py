@@ -120,8 +120,9 @@ def test_parameters_are_read(legacy, tmp_path):
 
 
 @BOTH
-def test_tensors_of_one_storage_share_memory(legacy, tmp_path):
-    base = torch.arange(12.0)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.bool])
+def test_tensors_of_one_storage_share_memory(dtype, legacy, tmp_path):
+    base = torch.arange(12.0).to(dtype)
     named = {"all": base, "row": base[3:7], "turned": base.reshape(3, 4).T}
     found = read(saved(named, legacy), tmp_path)
     assert_same(found, named)

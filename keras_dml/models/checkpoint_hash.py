@@ -1,0 +1,39 @@
+"""The hash of a published checkpoint, which its file's name often carries."""
+
+import hashlib
+import os
+import pathlib
+import re
+
+
+def checkpoint_hash(file: str | os.PathLike) -> str:
+    """The SHA-256 of a file, compared with the one in the file's name.
+
+    A published PyTorch checkpoint is called `name-<hash>.pth`, where <hash> is eight
+    or more of the first digits of its SHA-256.
+
+    Args:
+        file: the checkpoint.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the name carries another hash than the file has.
+
+    Reference:
+        `check_hash` of `torch.hub.load_state_dict_from_url`.
+    """
+    path = pathlib.Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file {str(file)!r}.")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    named = re.search(r"-([0-9a-f]{8,64})\.", path.name)
+    if named and not found.startswith(named[1]):
+        raise ValueError(
+            f"checkpoint {str(file)!r} is not the file that its name promises: its "
+            f"SHA-256 starts with {found[: len(named[1])]}. Download it again, or take "
+            "the hash out of its name if the contents are meant."
+        )
+    return found
