@@ -1,5 +1,6 @@
 """From a run's folder to what is in it."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -12,7 +13,8 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a whole `.keras` file.
+        ValueError: if it is not a whole `.keras` file, or needs KerasHub, which is not
+            installed.
     """
     if not pathlib.Path(file).is_file():
         raise FileNotFoundError(
@@ -21,6 +23,11 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras, zipfile and h5py each raise their own.
+        if "keras_hub" in str(error) and not importlib.util.find_spec("keras_hub"):
+            raise ValueError(
+                f"the trunk in {str(file)!r} is KerasHub's, which is not installed: "
+                'pip install "keras_dml[hub]"'
+            ) from error
         raise ValueError(
             f"{str(file)!r} is not a whole embedding.keras of a run: {error}"
         ) from error
