@@ -78,8 +78,7 @@ def main(argv):
     batches = build_batches(config, train)
     with strategy.scope():
         compile_model(config, model, len(batches))
-    for measured in filter(None, (validation, test)):
-        data.check_images(measured)
+    data.check_images(*filter(None, (validation, test)))
     run = training.new_run_directory(output_dir)
     training.write_json(run / "config.json", config.to_dict())
     print(

@@ -1,14 +1,64 @@
 """Finding unreadable images before they end a long run."""
 
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_dml.data import image_ops
 from keras_dml.data.image_dataset import ImageDataset
-from keras_dml.data.read_images import read_all_images
+
+_MOST_NAMED = 20
 
 
-def check_images(dataset: ImageDataset) -> None:
+def check_images(*datasets: ImageDataset) -> None:
     """Decodes every image once, with a progress bar.
 
+    Args:
+        datasets: any number of them, checked together.
+
     Raises:
-        ValueError: if an image can't be decoded; the message has its path.
+        ValueError: if images can't be decoded; the message has the paths of the first
+            20 and how many there are.
     """
-    for _ in read_all_images(dataset.paths, resize=1):
-        pass
+    paths = np.concatenate([dataset.paths for dataset in datasets])
+    print(f"Reading {len(paths):,} images:")
+    progress = keras.utils.Progbar(len(paths), unit_name="image")
+    readable = np.zeros(len(paths), bool)
+    for indices in _readable(paths).as_numpy_iterator():
+        readable[indices] = True
+        progress.update(np.count_nonzero(readable), finalize=False)
+    progress.update(len(paths), finalize=True)
+    unreadable = paths[~readable]
+    if len(unreadable) == 1:
+        raise ValueError(f"Cannot read this image; mend or remove it: {unreadable[0]}")
+    if len(unreadable):
+        named = "\n".join(unreadable[:_MOST_NAMED])
+        rest = len(unreadable) - _MOST_NAMED
+        raise ValueError(
+            f"Cannot read {len(unreadable):,} of {len(paths):,} images; mend or remove "
+            f"them:\n{named}" + (f"\nand {rest:,} more" if rest > 0 else "")
+        )
+
+
+def _readable(paths):
+    """Batches of the places in `paths` whose images can be decoded."""
+    with tf.device("CPU"):
+        tensor = tf.constant(paths)
+
+    def decode(index):
+        image = image_ops.decode_image(tf.io.read_file(tensor[index]))
+        # Nothing is decoded unless something of it is asked for.
+        return index, tf.size(image)
+
+    # Images are read in parallel already; see read_images.
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    options.deterministic = False
+    return (
+        tf.data.Dataset.range(len(paths))
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .ignore_errors()
+        .map(lambda index, size: index)
+        .batch(256)
+        .with_options(options)
+    )
