@@ -28,6 +28,7 @@ setup(
         "matplotlib>=3.8",
         "pillow>=10.1",
         "fonttools>=4.40",
+        "scipy>=1.11",
         "tensorboard",
     ],
     extras_require={
