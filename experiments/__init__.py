@@ -1,4 +1,4 @@
-"""Programs: train, evaluate, export and search. Run them with `python -m`."""
+"""Programs: prepare, train, evaluate, export and search. Run them with `python -m`."""
 
 from experiments import quiet_tensorflow
 

@@ -5,6 +5,14 @@ import numpy as np
 
 from keras_dml import data
 
+PAPER_LOADERS = {
+    "cub200": data.cub200,
+    "cars196": data.cars196,
+    "stanford_online_products": data.stanford_online_products,
+    "in_shop": data.in_shop,
+}
+"""The paper's data sets, by what `config.data.loader` calls them."""
+
 
 def load_data(
     config: ml_collections.ConfigDict, data_dir: str | None
@@ -12,8 +20,8 @@ def load_data(
     """Loads the (train, test) sets that `config.data` names.
 
     Args:
-        config: `config.data.loader` is "glyphs", "omniglot" or "image_folder"; the
-            rest of `config.data` is that loader's own.
+        config: `config.data.loader` is "glyphs", "omniglot", "image_folder" or one of
+            `PAPER_LOADERS`; the rest of `config.data` is that loader's own.
         data_dir: the folder with the files; glyphs need none.
 
     Raises:
@@ -33,13 +41,16 @@ def _load(config, data_dir):
     options = config.data
     if options.loader == "glyphs":
         return data.glyphs(seed=config.seed)
-    if options.loader not in ("omniglot", "image_folder"):
+    names = ("glyphs", "omniglot", "image_folder", *PAPER_LOADERS)
+    if options.loader not in names:
         raise ValueError(
-            "config.data.loader must be 'glyphs', 'omniglot' or 'image_folder'; got "
+            f"config.data.loader must be one of {', '.join(names)}; got "
             f"{options.loader!r}."
         )
     if not data_dir:
         raise ValueError(f"--data_dir is needed: the folder with {options.loader}.")
+    if options.loader in PAPER_LOADERS:
+        return PAPER_LOADERS[options.loader](data_dir)
     if options.loader == "omniglot":
         return data.omniglot(
             f"{data_dir}/{options.train_zip}", f"{data_dir}/{options.test_zip}"

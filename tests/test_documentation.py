@@ -12,11 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.miniature_archives import spread
+from tests.data.miniature_archives import write_cub200
 from tests.experiments.programs import ROOT
 from tests.experiments.programs import write_photos
 
 # Appended to training commands, which take minutes as they stand; the last flag wins.
 _SHORT = {
+    "cub200": [
+        "--config.warm_up_epochs=0",
+        "--config.epochs=1",
+        "--config.trunk=conv4",
+        "--config.weights=",
+        "--config.image_size=28",
+        "--config.resize=32",
+        "--config.dim=20",
+    ],
     "glyphs": ["--config.epochs=1"],
     "image_folder": [
         "--config.epochs=1",
@@ -51,6 +62,7 @@ def reader(tmp_path_factory):
     for name in ("experiments", "README.md", "BUILD.md"):
         (folder / name).symlink_to(ROOT / name)
     write_photos(folder / "photos", side=100)
+    write_cub200(folder / "CUB_200_2011", spread(5864, 100), spread(5924, 100))
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "query.png")
     return folder
@@ -89,7 +101,10 @@ def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
         )
         assert finished.returncode == 0, f"{words}\n{finished.stderr}"
         ran.append(words[2].removeprefix("experiments."))
-    assert ran == ["train", "train", "evaluate", "search", "export"]
+    assert ran == [
+        *("train", "prepare", "train"),
+        *("train", "evaluate", "search", "export"),
+    ]
     assert pathlib.Path("saved_models/glyphs/serving/2").is_dir()
 
     names = {}

@@ -1,5 +1,6 @@
 """Running the programs as a user does, and small data for them."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -13,11 +14,24 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def run_program(name, *arguments, cwd=ROOT):
     """Runs `python -m experiments.<name>`; gives the finished process, with text."""
+    return _run_module(f"experiments.{name}", *arguments, cwd=cwd)
+
+
+def run_with_counts(loader, counts, name, *arguments):
+    """The same, with a loader that takes these counts for the official ones."""
+    return _run_module(
+        "tests.experiments.with_counts",
+        *(loader, json.dumps(counts), name, *arguments),
+        cwd=ROOT,
+    )
+
+
+def _run_module(module, *arguments, cwd):
     # Importing `experiments` in this process set it; a user's shell has not.
     environment = {**os.environ}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         cwd=cwd,
         env=environment,
         capture_output=True,

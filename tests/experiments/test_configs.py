@@ -1,0 +1,98 @@
+"""The configs of the paper's data sets against the paper's table."""
+
+import importlib
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dml
+from experiments.check_config import check_config
+from experiments.load_data import PAPER_LOADERS
+from tests.data.miniature_archives import use_counts
+from tests.data.miniature_archives import write_in_shop
+from tests.experiments.programs import ROOT
+from tests.experiments.programs import run_with_counts
+
+RECIPES = {
+    # learning rate, classes × images per class, the K of Recall@K
+    "cub200": (0.001, 3, 25, (1, 2, 4, 8)),
+    "cars196": (0.01, 3, 25, (1, 2, 4, 8)),
+    "stanford_online_products": (0.01, 15, 5, (1, 10, 100, 1000)),
+    "in_shop": (0.01, 15, 5, (1, 10, 20, 30, 40, 50)),
+}
+
+
+def config_of(name):
+    return importlib.import_module(f"experiments.configs.{name}").get_config()
+
+
+def test_every_data_set_of_the_paper_has_a_config():
+    assert list(RECIPES) == list(PAPER_LOADERS)
+    for name in RECIPES:
+        assert config_of(name).data.loader == name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_config_holds_the_papers_recipe(name):
+    config = config_of(name)
+    check_config(config)
+    learning_rate, classes, images_per_class, ks = RECIPES[name]
+    assert config.learning_rate == learning_rate
+    assert (config.classes, config.images_per_class) == (classes, images_per_class)
+    assert config.classes * config.images_per_class == 75
+    assert config.ks == ks
+    assert config.replacement
+    assert config.epochs == 30
+    assert config.decay_at == (0.5,)
+    assert (config.momentum, config.l2) == (0.9, 1e-4)
+    assert config.temperature == 0.05
+    assert (config.resize, config.image_size, config.flip) == (256, 224, True)
+    assert (config.trunk, config.weights, config.dim) == ("resnet50", "imagenet", 2048)
+    assert config.validation_classes == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_docstring_says_how_to_run_it_and_that_it_has_not_been_reproduced(name):
+    text = (ROOT / "experiments" / "configs" / f"{name}.py").read_text()
+    assert f"--config=experiments/configs/{name}.py" in text
+    assert "We have not reproduced these figures." in text
+
+
+def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
+    counts = write_in_shop(
+        tmp_path / "shop", train=(6,) * 16, query=(3,) * 8, gallery=(2,) * 8
+    )
+    run = tmp_path / "run"
+    finished = run_with_counts(
+        "in_shop",
+        counts,
+        "train",
+        "--config=experiments/configs/in_shop.py",
+        f"--data_dir={tmp_path / 'shop'}",
+        f"--output_dir={run}",
+        "--config.trunk=conv4",
+        "--config.weights=",
+        "--config.image_size=28",
+        "--config.resize=32",
+        "--config.dim=20",
+        "--config.epochs=1",
+        "--config.ks=(1,2)",
+        "--config.annoy_trees=5",
+    )
+    assert finished.returncode == 0, finished.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["images"], metrics["classes"]) == (40, 8)
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_counts(patch, "in_shop", counts)
+        _, test = keras_dml.data.in_shop(tmp_path / "shop")
+    embedder = keras.models.load_model(run / "embedding.keras")
+    images = np.concatenate(list(test.images(28, 32).as_numpy_iterator()))
+    embeddings = embedder.predict(images, verbose=0)
+    cosines = embeddings[test.is_query] @ embeddings[~test.is_query].T
+    nearest = test.labels[~test.is_query][cosines.argmax(axis=1)]
+    assert metrics["float"]["recall@1"] == pytest.approx(
+        np.mean(nearest == test.labels[test.is_query])
+    )
