@@ -21,7 +21,8 @@ def gradients(layer, loss, x):
         import jax
 
         def loss_of(x, *weights):
-            return loss(layer.stateless_call(weights, [], x)[0])
+            state = [weight.value for weight in layer.non_trainable_variables]
+            return loss(layer.stateless_call(weights, state, x)[0])
 
         found = jax.grad(loss_of, argnums=range(1 + len(weights)))(x, *weights)
     else:

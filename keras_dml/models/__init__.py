@@ -1,8 +1,15 @@
 """Trunks and the embedding model; they need Keras alone."""
 
 from keras_dml.models.embedding_model import embedding_model
+from keras_dml.models.pixel_normalization import PixelNormalization
 from keras_dml.models.pixel_preprocessing import PixelPreprocessing
 from keras_dml.models.trunk import TRUNKS
 from keras_dml.models.trunk import trunk
 
-__all__ = ["TRUNKS", "PixelPreprocessing", "embedding_model", "trunk"]
+__all__ = [
+    "TRUNKS",
+    "PixelNormalization",
+    "PixelPreprocessing",
+    "embedding_model",
+    "trunk",
+]

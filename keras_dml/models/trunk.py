@@ -1,36 +1,52 @@
 """Trunks by name: the network that turns images into features."""
 
-import inspect
+import functools
 import os
 
 import keras
 
+from keras_dml.models.application_trunk import APPLICATIONS
+from keras_dml.models.application_trunk import application_trunk
+from keras_dml.models.bn_inception import bn_inception
 from keras_dml.models.conv4 import conv4
-from keras_dml.models.pixel_preprocessing import PixelPreprocessing
+from keras_dml.models.download_checkpoint import download_checkpoint
+from keras_dml.models.googlenet import googlenet
+from keras_dml.models.published_trunk import PublishedTrunk
+from keras_dml.models.resnet50 import resnet50
+from keras_dml.models.torch_checkpoint import read_torch_checkpoint
+from keras_dml.models.torch_weights import load_torch_weights
 
+_PUBLISHED = {
+    "resnet50": PublishedTrunk(
+        resnet50,
+        functools.partial(
+            download_checkpoint,
+            "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+        ),
+        passed_over=("fc",),
+    ),
+    "googlenet": PublishedTrunk(
+        googlenet,
+        functools.partial(
+            download_checkpoint,
+            "https://download.pytorch.org/models/googlenet-1378be20.pth",
+        ),
+        passed_over=("fc", "aux1", "aux2"),
+    ),
+    "bn_inception": PublishedTrunk(
+        bn_inception,
+        functools.partial(
+            download_checkpoint,
+            "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+        ),
+        passed_over=("last_linear",),
+    ),
+}
 
-def _applications():
-    """{trunk name: (constructor, family)} of every model in keras.applications."""
-    modules = {
-        name: module
-        for name, module in vars(keras.applications).items()
-        if inspect.ismodule(module) and hasattr(module, "preprocess_input")
-    }
-    found = {}
-    for name, constructor in vars(keras.applications).items():
-        if not name[0].isupper():
-            continue
-        homes = [family for family, module in modules.items() if hasattr(module, name)]
-        # The MobileNetV3 constructors are not in the module of their preprocessing.
-        family = homes[0] if homes else "mobilenet_v3"
-        found[name.lower()] = (constructor, family)
-    return found
-
-
-_APPLICATIONS = _applications()
-
-TRUNKS = ("conv4", *sorted(_APPLICATIONS))
+TRUNKS = ("conv4", *_PUBLISHED, *sorted(APPLICATIONS.keys() - _PUBLISHED.keys()))
 """The names that `trunk` takes."""
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
 def trunk(
@@ -41,21 +57,25 @@ def trunk(
     """A network without its classifier, with the preprocessing that it expects.
 
     Args:
-        name: "conv4" (the few-shot network, for small images) or a model of
-            `keras.applications` in lower case, such as "resnet50" or
-            "efficientnetv2b0". `TRUNKS` lists them.
+        name: one of `TRUNKS`: "conv4" (the few-shot network, for small images); the
+            paper's "resnet50", "googlenet" and "bn_inception", as PyTorch has them;
+            or a model of `keras.applications` in lower case, such as
+            "efficientnetv2b0". "resnet50" is v1.5, not Keras's v1.
         input_shape: (height, width, 3) of the images.
-        weights: None for random ones; "imagenet" for those that
-            `keras.applications` downloads; or a weights file of this trunk, such as
-            `trunk.save_weights("trunk.weights.h5")` writes.
+        weights: None for random ones; "imagenet" for those that are published and
+            downloaded once; or a weights file of this trunk, such as
+            `trunk.save_weights("trunk.weights.h5")` writes. The paper's three also
+            take a PyTorch state dict (.pth, .pt, .safetensors), which may hold the
+            classifier as well.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels, 0 to 255, to
         (batch, rows, columns, channels) features.
 
     Raises:
-        ValueError: if there is no such trunk, the shape is not (height, width, 3),
-            or "imagenet" is asked of conv4.
+        ValueError: if there is no such trunk, the shape is not (height, width, 3) or
+            too small for it, "imagenet" is asked of conv4, or the file does not hold
+            this trunk's weights.
         FileNotFoundError: if weights names a file that is not there.
         OSError: if the ImageNet weights can't be downloaded.
     """
@@ -72,37 +92,48 @@ def trunk(
         raise ValueError(
             f"input_shape must be (height, width, 3); got {input_shape!r}."
         )
+    _check_weights(name, weights)
+    if name in _PUBLISHED:
+        return _published(_PUBLISHED[name], input_shape, weights)
     if name == "conv4":
-        if weights == "imagenet":
-            raise ValueError("conv4 has no ImageNet weights; use weights=None.")
         model = conv4(input_shape)
     else:
-        constructor, family = _APPLICATIONS[name]
-        features = _features(constructor, input_shape, weights)
-        inputs = keras.Input(input_shape, name="images")
-        outputs = features(PixelPreprocessing(family)(inputs))
-        model = keras.Model(inputs, outputs, name=name)
+        model = application_trunk(name, input_shape, imagenet=weights == "imagenet")
     if weights not in (None, "imagenet"):
+        model.load_weights(weights)
+    return model
+
+
+def _check_weights(name, weights):
+    if weights == "imagenet":
+        if name == "conv4":
+            raise ValueError("conv4 has no ImageNet weights; use weights=None.")
+    elif weights is not None:
         if not os.path.isfile(weights):
             raise FileNotFoundError(
                 f"trunk weights: no file {weights!r}. Give None, 'imagenet' or a file "
                 "that this trunk's save_weights wrote."
             )
-        model.load_weights(weights)
+        if _is_torch(weights) and name not in _PUBLISHED:
+            raise ValueError(
+                f"trunk weights: {weights!r} is a PyTorch checkpoint, which only "
+                f"{', '.join(_PUBLISHED)} take; {name} takes a file that its "
+                "save_weights wrote."
+            )
+
+
+def _published(published, input_shape, weights):
+    model = published.build(input_shape)
+    file = published.checkpoint() if weights == "imagenet" else weights
+    if file is None:
+        return model
+    if _is_torch(file):
+        tensors = read_torch_checkpoint(file)
+        load_torch_weights(model, tensors, file, published.passed_over)
+    else:
+        model.load_weights(file)
     return model
 
 
-def _features(constructor, input_shape, weights):
-    weights = "imagenet" if weights == "imagenet" else None
-    try:
-        return constructor(
-            include_top=False, weights=weights, input_shape=tuple(input_shape)
-        )
-    except Exception as error:
-        # Keras raises a plain Exception where it can't download.
-        if "URL fetch failure" not in str(error):
-            raise
-        raise OSError(
-            f"the ImageNet weights can't be downloaded ({error}). Give weights=None, "
-            "or a weights file."
-        ) from error
+def _is_torch(file):
+    return os.fspath(file).endswith(_TORCH_SUFFIXES)

@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import gc
 import inspect
 import re
@@ -10,7 +12,20 @@ from keras_dml.models import TRUNKS
 from keras_dml.models import PixelPreprocessing
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
+from keras_dml.models.application_trunk import APPLICATIONS
+from keras_dml.models.torch_weights import load_torch_weights
+from tests.gradients import gradients
+from tests.models import torch_parity
+from tests.models import torch_peers
 from tests.models.lively_trunk import lively_trunk
+
+# The modules of the published network that the trunk goes without.
+PAPERS = {
+    "resnet50": ("fc",),
+    "googlenet": ("fc", "aux1", "aux2"),
+    "bn_inception": ("last_linear",),
+}
+OTHERS = set(TRUNKS) - {"conv4", *PAPERS}
 
 
 def pixels(side, seed=0):
@@ -36,26 +51,26 @@ def without_building(monkeypatch, name):
 
         return constructor
 
-    # `trunk` is a function too, which hides the module of its name.
-    applications = inspect.getmodule(trunk)._APPLICATIONS
-    for one, (application, family) in list(applications.items()):
+    for one, (application, family) in list(APPLICATIONS.items()):
         replaced = constructor_of(application.__name__), family
-        monkeypatch.setitem(applications, one, replaced)
+        monkeypatch.setitem(APPLICATIONS, one, replaced)
     return trunk(name, (40, 40, 3)), called
 
 
-def test_trunks_are_conv4_and_every_model_of_keras_applications():
+def test_trunks_are_ours_and_every_other_model_of_keras_applications():
     constructors = [
         name
         for name, value in vars(keras.applications).items()
         if inspect.isfunction(value)
     ]
     assert len(constructors) > 30
-    assert sorted(TRUNKS) == sorted(["conv4", *map(str.lower, constructors)])
-    assert len(set(TRUNKS)) == len(TRUNKS)
+    ours = ["conv4", *PAPERS]
+    assert TRUNKS[: len(ours)] == tuple(ours)
+    assert set(TRUNKS) == {*ours, *map(str.lower, constructors)}
+    assert len(set(TRUNKS)) == len(TRUNKS) == len(constructors) + len(ours) - 1
 
 
-@pytest.mark.parametrize("name", TRUNKS[1:])
+@pytest.mark.parametrize("name", sorted(OTHERS))
 def test_preprocessing_is_the_family_that_has_the_model(name, monkeypatch):
     model, called = without_building(monkeypatch, name)
     ((application, *arguments),) = called
@@ -72,7 +87,7 @@ def test_preprocessing_is_the_family_that_has_the_model(name, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "family"),
     [
-        ("resnet50", "resnet"),
+        ("resnet101", "resnet"),
         ("resnet50v2", "resnet_v2"),
         ("vgg16", "vgg16"),
         ("mobilenetv2", "mobilenet_v2"),
@@ -114,7 +129,7 @@ def test_application_from_pixels_to_saved_embeddings(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["conv4", "mobilenetv3small"])
+@pytest.mark.parametrize("name", ["conv4", "mobilenetv3small", "googlenet"])
 def test_weights_file_is_read_back(name, tmp_path):
     keras.utils.set_random_seed(0)
     saved = trunk(name, (32, 32, 3))
@@ -127,6 +142,153 @@ def test_weights_file_is_read_back(name, tmp_path):
     for found, expected in zip(loaded.get_weights(), saved.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
     assert loaded.predict(pixels(32), verbose=0).shape[0] == 2
+
+
+@functools.cache
+def scrambled(name):
+    """One of the paper's trunks and the peer that it has its weights from."""
+    peer = torch_parity.scramble(getattr(torch_peers, name)()).eval()
+    model = trunk(name, (64, 64, 3))
+    tensors = torch_parity.tensors_of(peer)
+    load_torch_weights(model, tensors, "peer", PAPERS[name])
+    return model, peer
+
+
+def published(name):
+    # `trunk` is a function too, which hides the module of its name.
+    return inspect.getmodule(trunk)._PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monkeypatch):
+    expected, peer = scrambled(name)
+    import torch
+
+    file = str(tmp_path / "whole.pth")
+    torch.save(peer.state_dict(), file)
+    from_file = trunk(name, (64, 64, 3), file)
+    entry = dataclasses.replace(published(name), checkpoint=lambda: file)
+    monkeypatch.setitem(inspect.getmodule(trunk)._PUBLISHED, name, entry)
+    from_imagenet = trunk(name, (64, 64, 3), "imagenet")
+    for model in from_file, from_imagenet:
+        for found, wanted in zip(model.weights, expected.weights, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_parameters_are_the_published_networks_but_for_what_is_left_out(name):
+    model, peer = scrambled(name)
+    assert published(name).passed_over == PAPERS[name]
+    kept = [
+        parameter.numel()
+        for path, parameter in peer.named_parameters()
+        if path.split(".")[0] not in PAPERS[name]
+    ]
+    assert sum(np.prod(w.shape) for w in model.trainable_weights) == sum(kept)
+    assert len(model.trainable_weights) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("resnet50", "ResNet50_Weights"), ("googlenet", "GoogLeNet_Weights")],
+)
+def test_imagenet_weights_are_those_of_torchvisions_first_recipe(name, weights):
+    entry = getattr(torch_peers.torchvision_models(), weights).IMAGENET1K_V1
+    assert published(name).checkpoint.args == (entry.url,)
+    # Its count is that of the network with one classifier of 1,000 classes.
+    model, _ = scrambled(name)
+    features = model.output_shape[-1]
+    count = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert count + 1000 * (features + 1) == entry.meta["num_params"]
+
+
+def test_imagenet_weights_of_bn_inception_are_those_of_pretrainedmodels():
+    settings = torch_peers.bn_inception_module().pretrained_settings["bninception"]
+    url = settings["imagenet"]["url"]
+    assert published("bn_inception").checkpoint.args == (url,)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("resnet50", "layer2.0.downsample.0.weight"),
+        ("googlenet", "inception4b.branch2.1.conv.weight"),
+        ("bn_inception", "inception_4e_double_3x3_2.weight"),
+    ],
+)
+def test_state_dict_that_does_not_fit_is_refused_by_name(name, tensor):
+    model, peer = scrambled(name)
+    tensors = torch_parity.tensors_of(peer)
+    before = model.get_weights()
+    without = {one: value for one, value in tensors.items() if one != tensor}
+    for changed, message in (
+        (without, f"missing: {tensor}."),
+        ({**tensors, "layer9.weight": np.zeros(3)}, "unknown: layer9.weight."),
+        ({**tensors, tensor: tensors[tensor][1:]}, f"of another shape: {tensor} "),
+        ({**tensors, tensor: tensors[tensor] * np.nan}, f"not finite: {tensor}."),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            load_torch_weights(model, changed, "file", PAPERS[name])
+    for found, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_checkpoint_of_another_network_is_refused_with_its_path(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch writes the file")
+    file = str(tmp_path / "other.pth")
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, file)
+    message = rf"{file} does not hold the weights of googlenet\. missing: conv1\."
+    with pytest.raises(ValueError, match=message):
+        trunk("googlenet", (64, 64, 3), file)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_gradients_reach_every_parameter(name):
+    model, _ = scrambled(name)
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=model.output_shape[1:]).astype("float32")
+
+    def loss(features):
+        return keras.ops.sum(features * keras.ops.convert_to_tensor(weights))
+
+    found = gradients(model, loss, pixels(64))
+    assert len(found) == 1 + len(model.trainable_weights)
+    for weight, gradient in zip(model.trainable_weights, found[1:], strict=True):
+        assert np.isfinite(gradient).all(), weight.path
+        assert gradient.any(), weight.path
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_papers_trunk_is_saved_and_loaded(name, tmp_path):
+    model, _ = scrambled(name)
+    model.save(tmp_path / "trunk.keras")
+    loaded = keras.saving.load_model(tmp_path / "trunk.keras")
+    found = loaded.predict_on_batch(pixels(64))
+    np.testing.assert_array_equal(found, model.predict_on_batch(pixels(64)))
+    assert np.std(found[..., 0]) > 0
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_embedding_is_finite_in_half_precision(name):
+    model, _ = scrambled(name)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        half = embedding_model(trunk(name, (64, 64, 3)), model.output_shape[-1])
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(model.get_weights())
+    found = keras.ops.convert_to_numpy(half(pixels(64), training=False))
+    expected = embedding_model(model, model.output_shape[-1])(pixels(64))
+    cosines = np.sum(found * keras.ops.convert_to_numpy(expected), axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-3)
+
+
+def test_pytorch_checkpoint_of_another_trunk_is_refused(tmp_path):
+    file = tmp_path / "conv4.safetensors"
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"which only resnet50, .* take; conv4 takes"):
+        trunk("conv4", (28, 28, 3), weights=str(file))
 
 
 def test_random_weights_differ_between_trunks():
@@ -160,9 +322,9 @@ def test_shape_that_is_not_of_rgb_images_is_refused(shape):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRUNKS)
 def test_every_trunk_gives_finite_features(name):
-    # Inception takes no less than 75×75.
-    model = trunk(name, (80, 80, 3))
-    features = model.predict_on_batch(pixels(80)[:1])
+    # Inception takes no less than 75×75, BN-Inception not all sides.
+    model = trunk(name, (96, 96, 3))
+    features = model.predict_on_batch(pixels(96)[:1])
     assert features.shape == (1, *model.output_shape[1:])
     assert features.ndim == 4
     assert np.isfinite(features).all()
