@@ -36,7 +36,10 @@ test-backends: .venv/installed-test ## Test layers, models and SGD on each backe
 	for backend in tensorflow jax torch; do \
 		KERAS_BACKEND=$$backend .venv/bin/python -m pytest \
 			tests/layers tests/models/test_embedding_model.py \
-			tests/models/test_pixel_preprocessing.py tests/optimizers || exit; \
+			tests/models/test_pixel_preprocessing.py \
+			tests/models/test_pixel_normalization.py tests/models/test_torch_weights.py \
+			tests/models/test_resnet50.py tests/models/test_googlenet.py \
+			tests/models/test_bn_inception.py tests/optimizers || exit; \
 	done
 
 lint: .venv/installed-test ## Check style and formatting

