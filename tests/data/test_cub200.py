@@ -7,7 +7,6 @@ import pytest
 
 from keras_dml.data import cub200
 from tests.data.miniature_archives import change_line
-from tests.data.miniature_archives import spread
 from tests.data.miniature_archives import use_counts
 from tests.data.miniature_archives import write_cub200
 
@@ -149,26 +148,10 @@ def test_folder_without_it_says_where_to_get_it(tmp_path):
         cub200(tmp_path)
 
 
-def test_archive_of_the_official_size_passes(tmp_path):
-    write_cub200(tmp_path, spread(5864, 100), spread(5924, 100))
-    train, test = cub200(tmp_path)
-    assert (len(train.class_names), len(train)) == (100, 5864)
-    assert (len(test.class_names), len(test)) == (100, 5924)
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "message"),
-    [
-        (
-            (3, 2),
-            (4,),
-            "train classes: 3 found, 100 expected; train images: 9 found, 5",
-        ),
-        (spread(5863, 100), spread(5924, 100), "; train images: 5,863 found, 5,8"),
-        (spread(5864, 100), spread(5924, 99), "; test classes: 99 found, 100 exp"),
-    ],
-)
-def test_archive_of_another_size_is_refused(tmp_path, train, test, message):
-    write_cub200(tmp_path, list(train), list(test))
-    with pytest.raises(ValueError, match=message):
+def test_archive_of_another_size_is_refused(tmp_path):
+    write_cub200(tmp_path, [1] * 100, [1] * 99)
+    with pytest.raises(
+        ValueError,
+        match="; train images: 100 found, 5,864 expected; test classes: 99 found, 100",
+    ):
         cub200(tmp_path)
