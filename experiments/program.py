@@ -13,8 +13,9 @@ from keras_dml.data.read_images import unreadable_image
 def run(main):
     """Runs `main(argv)` as absl's `app.run` does, with input errors in one line.
 
-    A wrong value, file or folder ends the program with its message and exit code 2.
-    The traceback is shown with `--verbosity=1`.
+    A wrong value, file or folder, or a package that is not installed, ends the
+    program with its message and exit code 2. The traceback is shown with
+    `--verbosity=1`.
     """
 
     def main_with_plain_errors(argv):
@@ -24,7 +25,7 @@ def run(main):
             _end(f"unknown argument {argv[1]!r}; options start with --.")
         try:
             main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             _end(str(error))
         except tf.errors.InvalidArgumentError as error:
             message = unreadable_image(error)
