@@ -112,6 +112,18 @@ def test_encoded_images_are_resized_and_cropped_as_pillow_would(
     )
 
 
+def test_served_pixels_are_evaluations_and_within_one_grey_level_of_pillow(
+    files, tmp_path
+):
+    images = keras.Input((SIDE, SIDE, 3))
+    export(keras.Model(images, keras.layers.Flatten()(images)), tmp_path / "1")
+    served = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    pixels = served(encoded=tf.constant(contents(files)))["embedding"]
+    pixels = np.reshape(pixels, (-1, SIDE, SIDE, 3))
+    np.testing.assert_array_equal(pixels, pixels_of(files))
+    assert np.abs(pixels - middles_by_pillow(files)).max() <= 1
+
+
 def test_resize_is_obeyed(tmp_path, files):
     embedder = embedder_of(8)
     export(embedder, tmp_path / "1", resize=20)
