@@ -108,7 +108,7 @@ class SGD(keras.optimizers.Optimizer):
     def reset_momentum(self):
         """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
         for velocity in self.velocities:
-            velocity.assign(keras.ops.zeros_like(velocity))
+            velocity.assign(keras.ops.zeros(velocity.shape, velocity.dtype))
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies the rule to one variable."""
