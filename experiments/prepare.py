@@ -8,6 +8,8 @@ printed, every image looked for and decoded. Where something is missing, the pro
 says what, and where the archives are to be had. The exit code is 0 if all is well.
 """
 
+import shlex
+
 import ml_collections
 import numpy as np
 from absl import flags
@@ -38,7 +40,7 @@ def main(argv):
         print("Every image can be read.")
     print(
         "Train on it with: python -m experiments.train --config=experiments/configs/"
-        f"{_DATASET.value}.py --data_dir={_DATA_DIR.value}"
+        f"{_DATASET.value}.py --data_dir={shlex.quote(_DATA_DIR.value)}"
     )
 
 

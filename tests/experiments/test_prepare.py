@@ -1,4 +1,5 @@
 import pathlib
+import shlex
 import shutil
 
 import pytest
@@ -39,15 +40,14 @@ def test_whole_copy_passes(birds):
 
 
 def test_queries_and_gallery_are_told_apart(tmp_path):
-    counts = write_in_shop(tmp_path / "shop")
+    folder = tmp_path / "In-shop Clothes Retrieval Benchmark"
+    counts = write_in_shop(folder)
     finished = run_with_counts(
-        "in_shop",
-        counts,
-        "prepare",
-        "--dataset=in_shop",
-        f"--data_dir={tmp_path / 'shop'}",
+        "in_shop", counts, "prepare", "--dataset=in_shop", f"--data_dir={folder}"
     )
     assert finished.returncode == 0, finished.stderr
+    # A shell takes the spaces of the official name as part of it.
+    assert shlex.split(finished.stdout.splitlines()[-1])[-1] == f"--data_dir={folder}"
     rows = rows_of(finished)
     assert rows["train"] == ["2", "5"]
     assert rows["query"] == ["3", "5"]
