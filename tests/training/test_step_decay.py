@@ -21,3 +21,33 @@ def test_several_decays():
 
 def test_no_decay():
     assert rates(step_decay(0.5, 3, (), 4), 12) == pytest.approx([0.5] * 12)
+
+
+def test_a_single_epoch_is_trained_at_the_first_rate():
+    found = rates(step_decay(0.5, 1, (0.5,), 3, warm_up_epochs=1), 6)
+    assert found == pytest.approx([0.5] * 6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"learning_rate": 0}, "learning_rate must be positive; got 0"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
+        ({"epochs": 1.5}, "epochs must be an integer of at least 1; got 1.5"),
+        ({"decay_at": (15,)}, r"decay_at must be shares .* got \(15,\)"),
+        ({"decay_at": 0.5}, r"decay_at must be shares .* such as \(0.5,\); got 0.5"),
+        ({"decay_at": (0.75, 0.25)}, "decay_at must be shares .* and increasing"),
+        ({"decay_at": (float("nan"),)}, "decay_at must be shares"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be .* at least 1; got 0"),
+        ({"warm_up_epochs": -1}, "warm_up_epochs must be .* at least 0; got -1"),
+    ],
+)
+def test_wrong_arguments_are_named(changed, message):
+    right = {
+        "learning_rate": 0.1,
+        "epochs": 4,
+        "decay_at": (0.5,),
+        "steps_per_epoch": 2,
+    }
+    with pytest.raises(ValueError, match=message):
+        step_decay(**right | changed)
