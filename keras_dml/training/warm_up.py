@@ -12,15 +12,18 @@ class WarmUp(keras.callbacks.Callback):
     The trunk still runs in training mode, so batch normalisation uses the statistics
     of the batch and its running statistics move; `trunk.trainable = False` would stop
     both. Then everything trains, from a momentum of zero, like with a new optimiser.
-    The optimiser's `iterations`, which a schedule goes by, count on.
+    The optimiser's `iterations`, which a schedule goes by, count on. The
+    trunk is still only within an epoch: a model that is saved after one, or trained on
+    without this callback, learns in all its parts.
 
     Args:
         trunk: the model whose weights are kept still.
         epochs: how many epochs, 0 or more. The paper's is 1.
 
     Raises:
-        ValueError: if epochs is out of range; when training starts, if the model is
-            not compiled with `keras_dml.optimizers.SGD`.
+        ValueError: if trunk is not a model, or epochs is out of range; when training
+            starts, if the model is not compiled with `keras_dml.optimizers.SGD`, or
+            the trunk is not a part of it.
 
     Example:
         >>> model.fit(batches, epochs=31, callbacks=[WarmUp(trunk)])
@@ -32,6 +35,8 @@ class WarmUp(keras.callbacks.Callback):
     def __init__(self, trunk: keras.Model, epochs: int = 1):
         """Checks the epochs; the class docstring has the arguments."""
         super().__init__()
+        if not isinstance(trunk, keras.Model):
+            raise ValueError(f"trunk must be a keras.Model; got {trunk!r}.")
         if not (isinstance(epochs, int) and epochs >= 0):
             raise ValueError(
                 f"epochs must be an integer of at least 0; got {epochs!r}."
@@ -44,10 +49,11 @@ class WarmUp(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         # Mixed precision with float16 wraps it.
         self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if not isinstance(self.optimizer, SGD):
+        kind = type(self.optimizer)
+        if not issubclass(kind, SGD):
             raise ValueError(
                 "WarmUp needs a model compiled with keras_dml.optimizers.SGD; got "
-                f"{type(self.optimizer).__name__}."
+                f"{kind.__module__}.{kind.__name__}."
             )
         with self.model.distribute_strategy.scope():
             optimizer.build(self.model.trainable_variables)
@@ -58,3 +64,7 @@ class WarmUp(keras.callbacks.Callback):
         self.optimizer.set_multiplier(variables, float(epoch >= self.epochs))
         if 0 < epoch == self.epochs:
             self.optimizer.reset_momentum()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Frees the trunk, for whatever comes after the epochs of this `fit`."""
+        self.optimizer.set_multiplier(self.trunk.trainable_variables, 1.0)

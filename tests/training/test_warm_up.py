@@ -178,6 +178,17 @@ def test_training_after_the_warm_up_starts_from_no_momentum():
     assert kept[2] > 0
 
 
+def test_trunk_is_free_where_the_training_ends_or_is_saved_in_the_warm_up(tmp_path):
+    trunk, _, model = small_model(SGD(0.01, momentum=0.9))
+    saved = tmp_path / "model.keras"
+    callbacks = [WarmUp(trunk), keras.callbacks.ModelCheckpoint(saved)]
+    model.fit(noisy_batches(), shuffle=False, verbose=0, callbacks=callbacks)
+    for trained in (model, keras.models.load_model(saved)):
+        before = trained.get_layer("c1").get_weights()[0]
+        trained.fit(noisy_batches(), shuffle=False, verbose=0)
+        assert np.abs(trained.get_layer("c1").get_weights()[0] - before).max() > 0
+
+
 def test_no_warm_up_trains_everything_and_keeps_the_momentum():
     trunk, _, model = small_model(SGD(0.01, momentum=0.9))
     _, _, plain = small_model(SGD(0.01, momentum=0.9))
@@ -189,9 +200,11 @@ def test_no_warm_up_trains_everything_and_keeps_the_momentum():
         np.testing.assert_allclose(weight, expected, 1e-5, 1e-6)
 
 
-def test_another_optimizer_is_refused_before_training():
-    trunk, _, model = small_model("adam")
-    with pytest.raises(ValueError, match=r"compiled with keras_dml\.optimizers\.SGD"):
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_another_optimizer_is_refused_before_training(optimizer):
+    trunk, _, model = small_model(optimizer)
+    message = rf"compiled with keras_dml\.optimizers\.SGD; got keras\..*{optimizer}"
+    with pytest.raises(ValueError, match=message):
         model.fit(noisy_batches(), shuffle=False, verbose=0, callbacks=[WarmUp(trunk)])
 
 
@@ -199,3 +212,8 @@ def test_another_optimizer_is_refused_before_training():
 def test_wrong_epochs_are_refused(epochs):
     with pytest.raises(ValueError, match=f"epochs must be.*got {epochs}"):
         WarmUp(small_trunk(), epochs)
+
+
+def test_name_instead_of_a_trunk_is_refused():
+    with pytest.raises(ValueError, match=r"trunk must be a keras\.Model; got 'conv4'"):
+        WarmUp("conv4")
