@@ -17,7 +17,6 @@ Stopped, it goes on where it was when it is started again with the same settings
 """
 
 import contextlib
-import json
 import pathlib
 import time
 
@@ -29,6 +28,8 @@ from ml_collections import config_flags
 from experiments import claims
 from experiments import program
 from experiments.ablation_report import write_ablation_report
+from experiments.ablation_runs import claim_folder
+from experiments.ablation_runs import finished_run
 from experiments.build import build_batches
 from experiments.build import build_models
 from experiments.build import compile_model
@@ -65,6 +66,11 @@ def main(argv):
     del argv
     config = _CONFIG.value
     check_config(config)
+    if config.validation_classes:
+        raise ValueError(
+            "--config.validation_classes must be 0 here, where nothing is chosen by "
+            f"them; got {config.validation_classes!r}."
+        )
     seeds = _checked_seeds(_SEEDS.value)
     strategy = training.mirrored_strategy()
     tf.config.experimental.enable_op_determinism()
@@ -85,22 +91,21 @@ def main(argv):
     data.check_images(test)
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
-    _claim_folder(folder, config)
-    print(f"{len(todo)} runs; writing {folder}")
+    claim_folder(folder, config)
+    files = {name: folder / "runs" / f"{name}.json" for name in todo}
+    runs = {
+        name: finished_run(file, test) for name, file in files.items() if file.is_file()
+    }
+    print(f"{len(todo)} runs, {len(runs)} of them finished before; writing {folder}")
     for number, (name, varied) in enumerate(todo.items(), 1):
-        file = folder / "runs" / f"{name}.json"
-        if file.is_file():
+        if name in runs:
             continue
         start = time.monotonic()
         print(f"\n{number} of {len(todo)}: {name}")
         metrics = _train_and_measure(varied, strategy, train, test)
-        run = {"seconds": round(time.monotonic() - start), "metrics": metrics}
-        training.write_json(file, run)
+        runs[name] = {"seconds": round(time.monotonic() - start), "metrics": metrics}
+        training.write_json(files[name], runs[name])
 
-    runs = {
-        name: json.loads((folder / "runs" / f"{name}.json").read_text("utf-8"))
-        for name in todo
-    }
     print("\n" + write_ablation_report(folder, variants, seeds, runs))
 
 
@@ -154,25 +159,6 @@ def _checked_seeds(given):
         "--seeds must be distinct integers of at least 0, such as 0,1,2; got "
         f"{','.join(given)!r}."
     )
-
-
-def _claim_folder(folder, config):
-    """Makes the folder, or makes sure that it holds runs of the same settings."""
-    settings = json.loads(json.dumps(config.to_dict()))
-    file = folder / "config.json"
-    if not file.is_file():
-        training.new_run_directory(folder)
-        training.write_json(file, settings)
-        (folder / "runs").mkdir()
-        return
-    earlier = json.loads(file.read_text("utf-8"))
-    for name in sorted({*settings, *earlier}):
-        if settings.get(name) != earlier.get(name):
-            raise ValueError(
-                f"--output_dir={str(folder)!r} holds runs with {name} = "
-                f"{earlier.get(name)!r}; --config.{name} is now "
-                f"{settings.get(name)!r}. Give it the same, or name another folder."
-            )
 
 
 if __name__ == "__main__":

@@ -136,7 +136,11 @@ def test_other_settings_are_not_mixed_in(finished):
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("--seeds=1,x", "distinct integers"), ("--config.dim=0", "--config.dim must be")],
+    [
+        ("--seeds=1,x", "distinct integers"),
+        ("--config.dim=0", "--config.dim must be"),
+        ("--config.validation_classes=0.4", "--config.validation_classes must be 0"),
+    ],
 )
 def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_path):
     photos, _, _ = finished

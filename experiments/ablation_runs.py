@@ -1,0 +1,61 @@
+"""The folder of an ablation, and the runs that are in it already."""
+
+import json
+import pathlib
+
+import ml_collections
+
+from keras_dml import training
+from keras_dml.data import ImageDataset
+
+
+def claim_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the folder, or makes sure that it holds runs of the same settings.
+
+    Settings with which no run has been finished don't count.
+
+    Raises:
+        FileExistsError: if it holds something else.
+        ValueError: if it holds runs of other settings, or its settings are damaged.
+    """
+    settings = json.loads(json.dumps(config.to_dict()))
+    runs = folder / "runs"
+    file = folder / "config.json"
+    if not runs.is_dir():
+        training.new_run_directory(folder)
+        runs.mkdir()
+    elif any(runs.glob("*.json")):
+        earlier = _read_json(file, "Name another --output_dir.")
+        for name in sorted({*settings, *earlier}):
+            if settings.get(name) != earlier.get(name):
+                raise ValueError(
+                    f"--output_dir={str(folder)!r} holds runs with {name} = "
+                    f"{earlier.get(name)!r}; --config.{name} is now "
+                    f"{settings.get(name)!r}. Give it the same, or name another folder."
+                )
+    training.write_json(file, settings)
+
+
+def finished_run(file: pathlib.Path, test: ImageDataset) -> dict:
+    """Reads the figures of a run.
+
+    Raises:
+        ValueError: if the file is damaged, or its figures are of another test set, as
+            far as the numbers of images and classes tell.
+    """
+    run = _read_json(file, "Delete it, and it is trained again.")
+    images, classes = run["metrics"]["images"], run["metrics"]["classes"]
+    if (images, classes) != (len(test), len(test.class_names)):
+        raise ValueError(
+            f"{str(file)!r} was measured on {images:,} images of {classes:,} classes, "
+            f"and this test set has {len(test):,} of {len(test.class_names):,}. Give "
+            "the same --data_dir, or name another --output_dir."
+        )
+    return run
+
+
+def _read_json(file, remedy):
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r} is damaged ({error}). {remedy}") from None
