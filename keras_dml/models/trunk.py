@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 
 import keras
 
@@ -112,7 +113,7 @@ def trunk(
         weights = "imagenet"
     _check_weights(name, weights)
     if name in _PUBLISHED:
-        return _published(_PUBLISHED[name], input_shape, weights)
+        return _published(name, input_shape, weights)
     if name == "conv4":
         model = conv4(input_shape)
     elif preset is not None:
@@ -120,7 +121,7 @@ def trunk(
     else:
         model = application_trunk(name, input_shape, imagenet=weights == "imagenet")
     if weights not in (None, "imagenet"):
-        model.load_weights(weights)
+        _load_keras_weights(model, name, weights)
     return model
 
 
@@ -142,7 +143,8 @@ def _check_weights(name, weights):
             )
 
 
-def _published(published, input_shape, weights):
+def _published(name, input_shape, weights):
+    published = _PUBLISHED[name]
     model = published.build(input_shape)
     file = published.checkpoint() if weights == "imagenet" else weights
     if file is None:
@@ -151,8 +153,23 @@ def _published(published, input_shape, weights):
         tensors = read_torch_checkpoint(file)
         load_torch_weights(model, tensors, file, published.passed_over)
     else:
-        model.load_weights(file)
+        _load_keras_weights(model, name, file)
     return model
+
+
+def _load_keras_weights(model, name, file):
+    try:
+        with warnings.catch_warnings():
+            # Of each layer that the file lacks it warns, before it raises.
+            warnings.simplefilter("ignore")
+            model.load_weights(file)
+    except Exception as error:  # Keras, zipfile and h5py each raise their own.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"trunk weights: {os.fspath(file)!r} does not hold the weights of {name}, "
+            f"or is not whole ({reason}). Give a file that this trunk's save_weights "
+            "wrote."
+        ) from error
 
 
 def _is_torch(file):

@@ -302,6 +302,27 @@ def test_missing_weights_file_is_named():
         trunk("conv4", (28, 28, 3), weights="nowhere.weights.h5")
 
 
+@pytest.mark.parametrize("suffix", ["weights.h5", "keras", "txt"])
+@pytest.mark.parametrize("damage", ["cut off", "of another trunk", "not weights"])
+def test_keras_weights_that_do_not_fit_are_refused_in_one_line(
+    suffix, damage, tmp_path, recwarn
+):
+    saved = tmp_path / f"saved.{suffix}"
+    other = keras.Sequential([keras.Input((9, 9, 3)), keras.layers.Conv2D(5, 2)])
+    if damage == "not weights" or suffix == "txt":
+        saved.write_text("<!DOCTYPE html>")
+    elif suffix == "keras":
+        other.save(saved)
+    else:
+        other.save_weights(saved)
+    if damage == "cut off":
+        saved.write_bytes(saved.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"'{saved}' does not hold .* of conv4") as no:
+        trunk("conv4", (28, 28, 3), weights=str(saved))
+    assert "\n" not in str(no.value)
+    assert not [one for one in recwarn if "load" in str(one.message)]
+
+
 def test_imagenet_weights_of_conv4_are_refused():
     with pytest.raises(ValueError, match="conv4 has no ImageNet weights"):
         trunk("conv4", (28, 28, 3), weights="imagenet")
