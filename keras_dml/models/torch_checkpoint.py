@@ -9,6 +9,7 @@ import numpy as np
 from keras_dml.models.stored_numbers import stored_numbers
 from keras_dml.models.torch_legacy import LEGACY_START
 from keras_dml.models.torch_legacy import read_torch_legacy
+from keras_dml.models.torch_pickle import SAVE_ANEW
 from keras_dml.models.torch_pickle import TensorRecord
 from keras_dml.models.torch_zip import read_torch_zip
 
@@ -28,10 +29,9 @@ _SAFETENSORS_DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-_WRAPPERS = ("state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
 _MOST_AXES = 32  # NumPy's, before 2.0
 _DATA_PARALLEL = "module."
-_SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
 
 
 def read_torch_checkpoint(file: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -44,7 +44,8 @@ def read_torch_checkpoint(file: str | os.PathLike) -> dict[str, np.ndarray]:
     a storage is as long as the pickle says, and nothing is decompressed. So memory
     stays within a few times the file's size.
 
-    The state dict may lie under the key "state_dict" or "model" of the checkpoint.
+    The state dict may lie under the key "state_dict", "model_state_dict" (the one of
+    PyTorch's own tutorial) or "model" of the checkpoint.
     Whatever beside the tensors is a number, a string, None or a container is passed
     over, and so is the "module." that DataParallel puts before every name.
 
@@ -79,7 +80,7 @@ def read_torch_checkpoint(file: str | os.PathLike) -> dict[str, np.ndarray]:
             return _read_safetensors(content)
         raise ValueError(
             "it is no PyTorch checkpoint: a file of torch.save or safetensors starts "
-            f"otherwise than {content[:8]!r}. {_SAVE_ANEW}"
+            f"otherwise than {content[:8]!r}. {SAVE_ANEW}"
         )
     except ValueError as error:
         raise ValueError(f"checkpoint {str(file)!r}: {error}") from error
@@ -153,7 +154,7 @@ def _array(name, tensor, numbers):
     offset, size, stride = tensor[1:]
     if max(len(size), len(stride)) > _MOST_AXES:
         raise ValueError(
-            f"its tensor {name!r} has more than {_MOST_AXES} axes. {_SAVE_ANEW}"
+            f"its tensor {name!r} has more than {_MOST_AXES} axes. {SAVE_ANEW}"
         )
     elements = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=False))
@@ -165,7 +166,7 @@ def _array(name, tensor, numbers):
     ):
         raise ValueError(
             f"its tensor {name!r} of size {size}, stride {stride} and offset {offset} "
-            f"reaches beyond its storage of {len(numbers)} numbers. {_SAVE_ANEW}"
+            f"reaches beyond its storage of {len(numbers)} numbers. {SAVE_ANEW}"
         )
     # The stride of an axis of one can be anything, and an empty tensor's too.
     steps = [
@@ -177,6 +178,5 @@ def _array(name, tensor, numbers):
         return np.lib.stride_tricks.as_strided(start, size, steps, writeable=False)
     except (ValueError, OverflowError) as error:
         raise ValueError(
-            f"its tensor {name!r} has size {size}, which no array can have. "
-            f"{_SAVE_ANEW}"
+            f"its tensor {name!r} has size {size}, which no array can have. {SAVE_ANEW}"
         ) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_dml.models.stored_numbers import item_size
 from keras_dml.models.stored_numbers import stored_numbers
+from keras_dml.models.torch_pickle import SAVE_ANEW
 from keras_dml.models.torch_pickle import StorageRecord
 from keras_dml.models.torch_pickle import read_torch_pickle
 
@@ -16,7 +17,6 @@ LEGACY_START = b"\x80\x02\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little
 """How such a file begins: the pickle, in protocol 2, of PyTorch's magic number."""
 
 _PROTOCOL = 1001
-_SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
 
 
 def read_torch_legacy(
@@ -43,7 +43,7 @@ def read_torch_legacy(
     if protocol != _PROTOCOL:
         raise ValueError(
             f"its protocol is not {_PROTOCOL}, the only one of PyTorch's "
-            f"old format. {_SAVE_ANEW}"
+            f"old format. {SAVE_ANEW}"
         )
     read_torch_pickle(stream)  # the system's integer sizes, unused by the format
     checkpoint, storages = read_torch_pickle(stream)
@@ -54,7 +54,7 @@ def read_torch_legacy(
         or sorted(keys) != sorted(storages)
     ):
         raise ValueError(
-            f"its list of storages is not that of its tensors. {_SAVE_ANEW}"
+            f"its list of storages is not that of its tensors. {SAVE_ANEW}"
         )
     found = {}
     view = memoryview(content)
@@ -65,7 +65,7 @@ def read_torch_legacy(
         if count != storage.count or end > len(content):
             raise ValueError(
                 f"it is cut off or damaged at byte {position}, where its storage "
-                f"{storage.key!r} starts. {_SAVE_ANEW}"
+                f"{storage.key!r} starts. {SAVE_ANEW}"
             )
         found[storage] = view[position + 8 : end]
         position = end

@@ -5,6 +5,9 @@ import pickletools
 from typing import Any
 from typing import NamedTuple
 
+SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
+"""What to do about a checkpoint that is not whole, for errors."""
+
 _REMEDY = (
     "Save the weights alone: torch.save(model.state_dict(), file), or safetensors."
 )
@@ -104,12 +107,12 @@ def read_torch_pickle(
         return _run(stream)
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         # An opcode found too little, or values of the wrong type, on the stack.
-        raise ValueError("its pickle is damaged.") from error
+        raise ValueError(f"its pickle is damaged. {SAVE_ANEW}") from error
 
 
 def _run(stream):
     stack, outer_stacks, memo, storages = [], [], {}, {}
-    for opcode, argument, position in pickletools.genops(stream):
+    for opcode, argument, position in _opcodes(stream):
         match opcode.name:
             case "PROTO":
                 if argument != 2:
@@ -190,6 +193,15 @@ def _run(stream):
                     f"its pickle has the opcode {opcode.name} at byte {position}, "
                     f"with which PyTorch writes no weights. {_REMEDY}"
                 )
+
+
+def _opcodes(stream):
+    try:
+        yield from pickletools.genops(stream)
+    except ValueError as error:
+        raise ValueError(
+            f"its pickle is cut off or damaged ({error}). {SAVE_ANEW}"
+        ) from error
 
 
 def _reduce(name, arguments):

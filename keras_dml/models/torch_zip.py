@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_dml.models.stored_numbers import item_size
 from keras_dml.models.stored_numbers import stored_numbers
+from keras_dml.models.torch_pickle import SAVE_ANEW
 from keras_dml.models.torch_pickle import StorageRecord
 from keras_dml.models.torch_pickle import read_torch_pickle
 
@@ -24,7 +25,6 @@ _ZIP_ERRORS = (
     struct.error,
 )
 _STORED = zipfile.ZIP_STORED
-_SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
 
 
 def read_torch_zip(
@@ -47,7 +47,7 @@ def read_torch_zip(
     if len(pickles) != 1:
         raise ValueError(
             "it is a zip archive that torch.save has not written: it has "
-            f"{len(pickles)} files called data.pkl, not one. {_SAVE_ANEW}"
+            f"{len(pickles)} files called data.pkl, not one. {SAVE_ANEW}"
         )
     root = pickles[0].removesuffix("data.pkl")
     if any(
@@ -62,19 +62,19 @@ def read_torch_zip(
     if f"{root}byteorder" in names:
         order = _read_member(archive, f"{root}byteorder")
     if order not in (b"little", b"big"):
-        raise ValueError(f"its byte order is neither little nor big. {_SAVE_ANEW}")
+        raise ValueError(f"its byte order is neither little nor big. {SAVE_ANEW}")
     checkpoint, _ = read_torch_pickle(io.BytesIO(_read_member(archive, pickles[0])))
 
     @functools.cache
     def numbers(storage):
         name = f"{root}data/{storage.key}"
         if name not in names:
-            raise ValueError(f"it lacks its storage {name!r}. {_SAVE_ANEW}")
+            raise ValueError(f"it lacks its storage {name!r}. {SAVE_ANEW}")
         data = _read_member(archive, name)
         if len(data) != storage.count * item_size(storage.dtype):
             raise ValueError(
                 f"its storage {name!r} has {len(data)} bytes, not "
-                f"{storage.count} numbers of {storage.dtype}. {_SAVE_ANEW}"
+                f"{storage.count} numbers of {storage.dtype}. {SAVE_ANEW}"
             )
         return stored_numbers(data, storage.dtype, order.decode())
 
@@ -87,12 +87,12 @@ def _open_zip(content):
         archive = zipfile.ZipFile(io.BytesIO(content))
     except _ZIP_ERRORS as error:
         raise ValueError(
-            f"its zip archive is cut off or damaged ({error}). {_SAVE_ANEW}"
+            f"its zip archive is cut off or damaged ({error}). {SAVE_ANEW}"
         ) from error
     stored = [one for one in archive.infolist() if one.compress_type == _STORED]
     if sum(member.file_size for member in stored) > len(content):
         raise ValueError(
-            f"its zip archive claims more bytes than the file has. {_SAVE_ANEW}"
+            f"its zip archive claims more bytes than the file has. {SAVE_ANEW}"
         )
     return archive, set(archive.namelist())
 
@@ -107,5 +107,5 @@ def _read_member(archive, name):
         return archive.read(name)
     except _ZIP_ERRORS as error:
         raise ValueError(
-            f"{name!r} in its zip archive is damaged ({error}). {_SAVE_ANEW}"
+            f"{name!r} in its zip archive is damaged ({error}). {SAVE_ANEW}"
         ) from error
