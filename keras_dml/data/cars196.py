@@ -36,9 +36,10 @@ def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
     Args:
         root: the folder with `devkit/cars_train_annos.mat`, `devkit/cars_meta.mat`,
             `cars_test_annos_withlabels.mat` (in `devkit/` or beside it), `cars_train/`
-            and `cars_test/`; or, the other form in which the same images were given
-            out, with `cars_annos.mat` and `car_ims/`. Or the folder that holds it, if
-            it is called `stanford_cars`.
+            and `cars_test/` (or, as on Kaggle, `cars_train/cars_train/` and
+            `cars_test/cars_test/`); or, the other form in which the same images were
+            given out, with `cars_annos.mat` and `car_ims/`. Or the folder that holds
+            it, if it is called `stanford_cars`.
 
     Returns:
         (train, test); class names are as "AM General Hummer SUV 2000".
@@ -64,9 +65,9 @@ def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
         )
     else:
         folder, names_file = file.parent.parent, file.parent / "cars_meta.mat"
-        annotations = _annotations(file, "fname", folder / "cars_train")
+        annotations = _annotations(file, "fname", _images(folder, "cars_train"))
         annotations += _annotations(
-            _test_labels(file.parent), "fname", folder / "cars_test"
+            _test_labels(file.parent), "fname", _images(folder, "cars_test")
         )
         remedy = (
             "Extract cars_train.tgz and cars_test.tgz again, all of both, so that the "
@@ -76,6 +77,12 @@ def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
     return split_at_class(
         file, paths, class_ids, _class_names(names_file), OFFICIAL_COUNTS, remedy
     )
+
+
+def _images(folder, name):
+    """The folder of images, which Kaggle's copies hold in another of its name."""
+    nested = folder / name / name
+    return nested if nested.is_dir() else folder / name
 
 
 def _test_labels(devkit):

@@ -78,6 +78,19 @@ def test_folder_it_was_extracted_in_will_do(devkit):
     assert train.paths.tolist() == cars196(devkit)[0].paths.tolist()
 
 
+def test_images_may_lie_a_folder_deeper_as_on_kaggle(devkit):
+    before = [contents(dataset) for dataset in cars196(devkit)]
+    for name in ("cars_train", "cars_test"):
+        os.rename(devkit / name, devkit / "kept")
+        (devkit / name).mkdir()
+        os.rename(devkit / "kept", devkit / name / name)
+    found = cars196(devkit)
+    assert [contents(dataset) for dataset in found] == before
+    assert f"{devkit}/cars_train/cars_train/00001.jpg" in {
+        path for dataset in found for path in dataset.paths
+    }
+
+
 def test_devkit_without_the_test_labels_is_explained(devkit):
     os.remove(devkit / "devkit" / LABELS)
     with pytest.raises(
