@@ -8,7 +8,7 @@ import numpy.typing as npt
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.pair_classes import pair_classes
-from keras_dml.evaluation.similarity_tiles import similarity_tiles
+from keras_dml.evaluation.rank_counts import rank_counts
 
 
 def recall_at_k(
@@ -58,37 +58,9 @@ def recall_at_k(
     query_classes, gallery_classes = pair_classes(
         queries, query_labels, gallery, gallery_labels
     )
-    counts = _rank_counts(queries, query_classes, gallery, gallery_classes)
+    counts = rank_counts(queries, query_classes, gallery, gallery_classes)
     most = len(gallery_classes)
     return {k: float(_chance_to_be_found(*counts, min(k, most)).mean()) for k in ks}
-
-
-def _rank_counts(queries, query_classes, gallery, gallery_classes):
-    """Counts the images before and beside each query's nearest image of its class.
-
-    Returns:
-        int64 (n,) three times: images of other classes nearer than that one, images
-        of other classes tied with it, and images of the query's class tied with it,
-        which counts that one and is 0 where there is none.
-    """
-    by_class = np.argsort(gallery_classes, kind="stable")
-    sorted_classes = gallery_classes[by_class]
-    class_starts = np.searchsorted(sorted_classes, query_classes, side="left")
-    class_ends = np.searchsorted(sorted_classes, query_classes, side="right")
-
-    above, tied_others, tied_own = np.zeros((3, len(queries)), np.int64)
-    for start, tile in similarity_tiles(queries, gallery):
-        for query, scores in enumerate(tile, start):
-            own = by_class[class_starts[query] : class_ends[query]]
-            own_scores = scores[own]
-            best = own_scores.max(initial=-np.inf)
-            if best == -np.inf:
-                continue
-            tied_own[query] = np.count_nonzero(own_scores == best)
-            scores[own] = -np.inf
-            above[query] = np.count_nonzero(scores > best)
-            tied_others[query] = np.count_nonzero(scores == best)
-    return above, tied_others, tied_own
 
 
 def _chance_to_be_found(above, tied_others, tied_own, k):

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import recall_at_k
-from keras_dml.evaluation import similarity_tiles
 
 KS = (1, 2, 3, 5, 40)
 
@@ -117,18 +116,6 @@ def test_ties_count_as_the_mean_over_all_their_orders(data):
     for k in (1, 2, 3):
         expected = recall_over_all_orders(dots(rows, rows), labels, k)
         assert found[k] == pytest.approx(expected)
-
-
-@given(labelled_rows(least=6), st.integers(1, 7))
-def test_recall_does_not_depend_on_how_queries_are_cut_into_tiles(data, tile_rows):
-    rows, labels = data
-    whole = recall_at_k(np.array(rows, float), labels, ks=KS)
-    codes = binary_codes(np.array(rows, float))
-    whole_codes = recall_at_k(codes, labels, ks=KS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity_tiles, "TILE_BYTES", 4 * 64 * tile_rows)
-        assert recall_at_k(np.array(rows, float), labels, ks=KS) == whole
-        assert recall_at_k(codes, labels, ks=KS) == whole_codes
 
 
 def test_recall_of_real_valued_embeddings_is_that_of_a_full_sort():
