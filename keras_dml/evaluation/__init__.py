@@ -10,7 +10,7 @@ from keras_dml.evaluation.nearest_neighbours import nearest_neighbours
 from keras_dml.evaluation.normalized_mutual_information import (
     normalized_mutual_information,
 )
-from keras_dml.evaluation.precision_at_r import precision_at_r
+from keras_dml.evaluation.ranking_metrics import ranking_metrics
 from keras_dml.evaluation.recall import recall_at_k
 from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
 from keras_dml.evaluation.recall_of_neighbours import without_self
@@ -27,7 +27,7 @@ __all__ = [
     "k_means",
     "nearest_neighbours",
     "normalized_mutual_information",
-    "precision_at_r",
+    "ranking_metrics",
     "recall_at_k",
     "recall_of_neighbours",
     "retrieval_metrics",

@@ -4,14 +4,16 @@ import numpy as np
 import numpy.typing as npt
 
 _BLOCK_ROWS = 4096
+# By name, as NumPy knows bfloat16 from the package ml_dtypes alone.
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 def checked_embeddings(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
     """Returns embeddings as an array, once known to be fit to be compared.
 
     Args:
-        embeddings: (n, dim) float16, float32 or float64, or (n, bytes) uint8 packed
-            binary codes; n and the width at least 1, every value finite.
+        embeddings: (n, dim) float16, bfloat16, float32 or float64, or (n, bytes) uint8
+            packed binary codes; n and the width at least 1, every value finite.
         name: what the caller's signature calls them, for the error message.
 
     Returns:
@@ -32,11 +34,12 @@ def checked_embeddings(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
         )
     if array.dtype == np.uint8:
         return array
-    if array.dtype not in (np.float16, np.float32, np.float64):
+    if array.dtype.name not in _FLOATS:
         raise ValueError(
-            f"{name} must be float16, float32 or float64 embeddings, or uint8 packed "
-            f'codes; got {array.dtype}. Convert embeddings with `.astype("float32")`, '
-            "and make codes with `binary_codes(embeddings)`."
+            f"{name} must be float16, bfloat16, float32 or float64 embeddings, or "
+            f"uint8 packed codes; got {array.dtype}. Convert embeddings with "
+            '`.astype("float32")`, or bfloat16 that NumPy read from a file as V2 with '
+            "`.view(ml_dtypes.bfloat16)`; make codes with `binary_codes(embeddings)`."
         )
     for start in range(0, len(array), _BLOCK_ROWS):
         finite = np.isfinite(array[start : start + _BLOCK_ROWS]).all(axis=1)
@@ -52,7 +55,7 @@ def checked_floats(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
     """Returns embeddings as `checked_embeddings` does, but refuses packed codes.
 
     Args:
-        embeddings: (n, dim) float16, float32 or float64.
+        embeddings: (n, dim) float16, bfloat16, float32 or float64.
         name: what the caller's signature calls them, for the error message.
 
     Returns:
@@ -64,8 +67,8 @@ def checked_floats(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
     array = checked_embeddings(embeddings, name)
     if array.dtype == np.uint8:
         raise ValueError(
-            f"{name} must be float16, float32 or float64; got uint8, which here means "
-            "packed codes. Pass the embeddings that the codes were made from."
+            f"{name} must be float16, bfloat16, float32 or float64; got uint8, which "
+            "here means packed codes. Pass what the codes were made from."
         )
     return array
 

@@ -37,13 +37,16 @@ def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
 
 
 def class_numbers(
-    query_labels: np.ndarray, gallery_labels: np.ndarray
+    query_labels: np.ndarray,
+    gallery_labels: np.ndarray,
+    names: tuple[str, str] = ("query_labels", "gallery_labels"),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers the classes of both label arrays from 0, equal labels alike.
 
     Args:
         query_labels: (n,) as `checked_labels` gives them.
         gallery_labels: (m,) of the same kind.
+        names: what the caller's signature calls them, for the error message.
 
     Returns:
         int64 (n,) and (m,), in 0 … classes − 1, in the order of the sorted labels.
@@ -53,7 +56,7 @@ def class_numbers(
     """
     if _kind(query_labels) != _kind(gallery_labels):
         raise ValueError(
-            "query_labels and gallery_labels must be of one kind, integers or strings; "
+            f"{' and '.join(names)} must be of one kind, integers or strings; "
             f"got dtypes {query_labels.dtype} and {gallery_labels.dtype}. Convert one."
         )
     arrays = [query_labels, gallery_labels]

@@ -7,27 +7,28 @@ from typing import Any
 def format_table(metrics: Mapping[str, Any]) -> str:
     """Lays the metrics out as plain text, shares in percent.
 
-    RP is R-precision. A figure that a search was not measured by has a –.
+    MRR is the mean reciprocal rank, RP R-precision. A figure that a search was not
+    measured by has a –.
 
     Args:
         metrics: what `retrieval_metrics` returns, or the same read back from JSON.
 
     Returns:
         Lines without a last newline: a heading, the three kinds of search, NMI if
-        it was measured, the size of the set.
+        it was measured, the size of the set and what could not be found.
 
     Example:
         >>> recalls = {"recall@1": 0.6536, "recall@2": 0.7676}
-        >>> exact = {**recalls, "r_precision": 0.35, "map@r": 0.25}
+        >>> exact = {**recalls, "mrr": 0.74, "r_precision": 0.35, "map@r": 0.25}
         >>> annoy = {**recalls, "agreement@1": 1.0, "trees": 50, "search_k": 10000}
         >>> metrics = {"float": exact, "binary": exact, "annoy": annoy,
-        ...            "images": 5924, "classes": 100}
+        ...            "images": 5924, "classes": 100, "lone_queries": 0}
         >>> print(format_table(metrics))  # doctest: +NORMALIZE_WHITESPACE
-                                                       R@1    R@2     RP  MAP@R
-        float                                        65.36  76.76  35.00  25.00
-        binary                                       65.36  76.76  35.00  25.00
+                                                       R@1    R@2    MRR     RP  MAP@R
+        float                                        65.36  76.76  74.00  35.00  25.00
+        binary                                       65.36  76.76  74.00  35.00  25.00
         annoy (50 trees, agrees with exact on 100.0 % of nearest neighbours)
-                                                     65.36  76.76      –      –
+                                                     65.36  76.76      –      –      –
         5,924 images of 100 classes
     """
     names = list(metrics["float"])
@@ -55,11 +56,14 @@ def format_table(metrics: Mapping[str, Any]) -> str:
             f"NMI {100 * found['nmi']:.2f} ({found['clusters']:,} clusters by "
             f"{found['library']}, best of {found['starts']})"
         )
-    lines.append(f"{metrics['images']:,} images of {metrics['classes']:,} classes")
+    size = f"{metrics['images']:,} images of {metrics['classes']:,} classes"
+    if metrics["lone_queries"]:
+        size += f"; {metrics['lone_queries']:,} queries have no other image, and miss"
+    lines.append(size)
     return "\n".join(lines)
 
 
 def _heading(name):
-    return {"r_precision": "RP", "map@r": "MAP@R"}.get(
+    return {"mrr": "MRR", "r_precision": "RP", "map@r": "MAP@R"}.get(
         name, name.replace("recall", "R")
     )

@@ -1,17 +1,20 @@
-"""The rank of each query's nearest image of its own class."""
+"""The ranks of the images of each query's class."""
 
-import os
-import queue
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import threadpoolctl
 
+from keras_dml.evaluation.block_counts import BlockCounts
 from keras_dml.evaluation.class_blocks import ClassBlocks
+from keras_dml.evaluation.comparable_rows import extremes
+from keras_dml.evaluation.comparable_rows import similarities
+from keras_dml.evaluation.in_parallel import in_parallel
+from keras_dml.evaluation.same_items import SameItems
 
-SIDE = 2048
+SIDE = 1024
 _HELD_TILES = 2
+# Images of queries' classes whose places are counted at the same time.
+_MOST_PLACES = 2**22
 
 
 def rank_counts(
@@ -19,19 +22,22 @@ def rank_counts(
     query_classes: np.ndarray,
     gallery: np.ndarray | None,
     gallery_classes: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts the images before and beside each query's nearest image of its class.
+    measure: Callable[[BlockCounts], np.ndarray],
+    every: bool = False,
+    same: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Measures each query by how many images come before those of its class.
 
     Nothing is sorted, and no list of neighbours is made. Both sides are put in the
     order of their classes, so that the images of a query's class lie in a few blocks of
-    the gallery. Products with those give the score of its nearest one; then the scores
-    above that one are counted in the products with all blocks. Where the queries search
-    one another, each product serves two blocks of queries.
+    the gallery. Their similarities are found first; then those of all other images are
+    counted that are nearer. Where the queries search one another, similarity is
+    symmetric, and each tile of it serves two blocks of queries.
 
-    All products have one shape, and scores that are compared with each other come from
-    the same arithmetic. Each core works on products of its own, with the matrix library
-    held to one thread. Memory beside the inputs: a core takes two or three tiles of
-    `4 * SIDE²` bytes and two blocks of `4 * SIDE * dim`.
+    All tiles have one shape, so that similarities that are compared with each other
+    come from the same arithmetic. Memory beside the inputs: for each core two to four
+    tiles of `4 * SIDE²` bytes and two blocks of rows, and if `every` is true up to 20
+    bytes for each of `_MOST_PLACES`.
 
     Args:
         queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
@@ -39,160 +45,119 @@ def rank_counts(
         gallery: (m, dim) or (m, bytes), or None: the queries search one another, each
             left out itself by its row.
         gallery_classes: (m,) int64; without a gallery the same as `query_classes`.
+        measure: gives (figures, queries) of a block of queries that has been counted.
+        every: whether `measure` looks at `BlockCounts.places`.
+        same: rows of queries and of gallery, in pairs, that are not compared.
 
     Returns:
-        int64 (n,) three times: images of other classes nearer than that one, images
-        of other classes tied with it, and images of the query's class tied with it,
-        which counts that one and is 0 where there is none.
+        (figures, n), as `measure` gives them.
     """
     largest = max(len(query_classes), len(gallery_classes))
     side = min(SIDE, -(-largest // 64) * 64)
     blocks = ClassBlocks(queries, query_classes, side)
-    best = _Best(blocks)
     if gallery is None:
-        above, tied = _among_themselves(blocks, best)
+        same = np.arange(len(queries)), np.arange(len(queries))
+        same = SameItems(blocks, blocks, *same)
+        places = np.bincount(query_classes).max() * len(queries) if every else 0
+        search = _among_themselves if places <= _MOST_PLACES else _in_gallery
+        measured = search(blocks, blocks, same, measure, every)
     else:
-        above, tied = _in_gallery(
-            blocks, ClassBlocks(gallery, gallery_classes, side), best
-        )
-    return tuple(blocks.in_given_order(counts) for counts in (above, tied, best.ties))
+        gallery = ClassBlocks(gallery, gallery_classes, side)
+        same = SameItems(blocks, gallery, *(same or np.empty((2, 0), np.int64)))
+        measured = _in_gallery(blocks, gallery, same, measure, every)
+    return np.array(
+        [blocks.in_given_order(figure) for figure in np.stack(measured, axis=1)]
+    )
 
 
-class _Best:
-    """The score of each query's nearest image of its class, and how many have it."""
-
-    def __init__(self, blocks):
-        self.scores = np.full(blocks.classes.shape, -np.inf, np.float32)
-        self.ties = np.zeros(blocks.classes.shape, np.int64)
-
-    def update(self, block, scores, own):
-        """Takes scores (side, columns) into account where `own` is true."""
-        scores = np.where(own, scores, -np.inf)
-        best = np.maximum(self.scores[block], scores.max(axis=1))
-        ties = np.count_nonzero(scores == best[:, np.newaxis], axis=1)
-        self.ties[block] = ties + np.where(
-            best == self.scores[block], self.ties[block], 0
-        )
-        self.ties[block, best == -np.inf] = 0
-        self.scores[block] = best
-
-    def thresholds(self, block):
-        """The scores to reach: infinity for a query without an image of its class."""
-        scores = self.scores[block]
-        return np.where(scores == -np.inf, np.inf, scores)
-
-
-class _Counts:
-    """Scores above and equal to each query's best, as one thread counted them."""
-
-    def __init__(self, blocks):
-        self.above, self.tied = np.zeros((2, *blocks.classes.shape), np.int64)
-
-    def add(self, block, scores, thresholds):
-        """Counts in scores (side, columns), of which most rows reach nothing."""
-        reaching = np.flatnonzero(scores.max(axis=1) >= thresholds)
-        scores = scores[reaching]
-        thresholds = thresholds[reaching, np.newaxis]
-        self.above[block, reaching] += np.count_nonzero(scores > thresholds, axis=1)
-        self.tied[block, reaching] += np.count_nonzero(scores == thresholds, axis=1)
-
-
-def _among_themselves(blocks, best):
+def _among_themselves(blocks, _, same, measure, every):
+    counts = [BlockCounts(blocks.side, every) for _ in range(len(blocks))]
     counted = np.zeros(len(blocks), bool)
 
-    def find_best(counts, block):
-        sharing = blocks.sharing(blocks, block)
+    def tile_of(first, second):
+        tile = similarities(blocks.rows(first), blocks.rows(second))
+        _hide_filling(tile, blocks, first, blocks, second)
+        return tile
+
+    def take_own(block):
+        sharing = blocks.sharing(blocks.classes[block])
         for other in sharing:
             # The very product that others are counted in, seen from either side.
-            first, second = sorted((block, other))
-            tile = _product(blocks, first, blocks, second)
-            own = blocks.same_class(first, blocks, second)
-            if first == second:
-                np.fill_diagonal(own, False)
-            if block == first:
-                best.update(block, tile, own)
-            else:
-                best.update(block, tile.T, own.T)
+            tile = tile_of(min(block, other), max(block, other))
+            tile = tile if block <= other else tile.T
+            same.hide(tile, block, other)
+            counts[block].take_own(_own(tile, blocks, block, blocks, other))
+        counts[block].own_taken()
         if len(sharing) == 1:
             # All of its classes lie in this one tile, so it need not be made again.
-            tile[blocks.same_class(block, blocks, block)] = -np.inf
-            counts.add(block, tile, best.thresholds(block))
+            _hide_own(tile, blocks, block, blocks, block)
+            counts[block].count_others(tile)
             counted[block] = True
 
-    def count_others(counts, first):
-        vectors = blocks.vectors(first)
+    def count_others(first):
+        rows = blocks.rows(first)
         for second in range(first, len(blocks)):
             if first == second and counted[first]:
                 continue
-            tile = vectors @ blocks.vectors(second).T
+            tile = similarities(rows, blocks.rows(second))
             _hide_filling(tile, blocks, first, blocks, second)
-            if second in blocks.sharing(blocks, first):
-                tile[blocks.same_class(first, blocks, second)] = -np.inf
-            counts.add(first, tile, best.thresholds(first))
+            if second in blocks.sharing(blocks.classes[first]):
+                _hide_own(tile, blocks, first, blocks, second)
+            counts[first].count_others(tile)
             if first != second:
-                counts.add(second, tile.T, best.thresholds(second))
+                counts[second].count_others(tile.T)
 
-    return _in_parallel(blocks, find_best, count_others)
+    in_parallel(take_own, range(len(blocks)))
+    in_parallel(count_others, range(len(blocks)))
+    return list(map(measure, counts))
 
 
-def _in_gallery(blocks, gallery, best):
-    def count_others(counts, block):
-        sharing = blocks.sharing(gallery, block)
+def _in_gallery(blocks, gallery, same, measure, every):
+    def measured(block):
+        counts = BlockCounts(blocks.side, every)
+        rows = blocks.rows(block)
+        sharing = gallery.sharing(blocks.classes[block])
         held = {}
+
+        def tile_of(other):
+            tile = similarities(rows, gallery.rows(other))
+            _hide_filling(tile, blocks, block, gallery, other)
+            same.hide(tile, block, other)
+            return tile
+
         for other in sharing:
-            tile = _product(blocks, block, gallery, other)
-            best.update(block, tile, blocks.same_class(block, gallery, other))
+            tile = tile_of(other)
+            counts.take_own(_own(tile, blocks, block, gallery, other))
             if len(held) < _HELD_TILES:
                 held[other] = tile
-        vectors = blocks.vectors(block)
+        counts.own_taken()
         for other in range(len(gallery)):
-            tile = held.pop(other, None)
-            if tile is None:
-                tile = vectors @ gallery.vectors(other).T
-                _hide_filling(tile, blocks, block, gallery, other)
+            tile = held.pop(other) if other in held else tile_of(other)
             if other in sharing:
-                tile[blocks.same_class(block, gallery, other)] = -np.inf
-            counts.add(block, tile, best.thresholds(block))
+                _hide_own(tile, blocks, block, gallery, other)
+            counts.count_others(tile)
+        return measure(counts)
 
-    return _in_parallel(blocks, count_others)
+    return in_parallel(measured, range(len(blocks)))
 
 
-def _product(blocks, block, gallery, other):
-    tile = blocks.vectors(block) @ gallery.vectors(other).T
-    _hide_filling(tile, blocks, block, gallery, other)
-    return tile
+def _own(tile, blocks, block, gallery, other):
+    """The similarities in a tile to images of each query's class, (side, any)."""
+    starts, ends = gallery.spans(blocks.classes[block])
+    first, last = gallery.cuts[other], gallery.cuts[other + 1]
+    starts, ends = np.clip([starts, ends], first, last) - first
+    columns = starts[:, np.newaxis] + np.arange(max(1, (ends - starts).max()))
+    own = np.take_along_axis(tile, np.minimum(columns, gallery.side - 1), axis=1)
+    own[columns >= ends[:, np.newaxis]], _ = extremes(tile.dtype)
+    return own
+
+
+def _hide_own(tile, blocks, block, gallery, other):
+    own = blocks.classes[block][:, np.newaxis] == gallery.classes[other]
+    tile[own], _ = extremes(tile.dtype)
 
 
 def _hide_filling(tile, blocks, block, gallery, other):
-    tile[blocks.size(block) :] = -np.inf
-    tile[:, gallery.size(other) :] = -np.inf
-
-
-def _in_parallel(blocks, *phases: Callable[[_Counts, int], None]):
-    """Runs each phase over all blocks; gives the summed counts (above, tied)."""
-    workers = min(len(blocks), os.cpu_count())
-    all_counts = [_Counts(blocks) for _ in range(workers)]
-    free = queue.SimpleQueue()
-    for counts in all_counts:
-        free.put(counts)
-
-    def run(phase, block):
-        counts = free.get()
-        phase(counts, block)
-        free.put(counts)
-
-    if workers == 1:
-        for phase in phases:
-            for block in range(len(blocks)):
-                phase(all_counts[0], block)
-    else:
-        with (
-            threadpoolctl.threadpool_limits(1, user_api="blas"),
-            ThreadPoolExecutor(workers) as executor,
-        ):
-            for phase in phases:
-                list(executor.map(run, [phase] * len(blocks), range(len(blocks))))
-    return (
-        sum(counts.above for counts in all_counts),
-        sum(counts.tied for counts in all_counts),
-    )
+    lowest, _ = extremes(tile.dtype)
+    tile[blocks.size(block) :] = lowest
+    tile[:, gallery.size(other) :] = lowest

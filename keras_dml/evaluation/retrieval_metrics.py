@@ -17,8 +17,7 @@ from keras_dml.evaluation.nearest_neighbours import nearest_neighbours
 from keras_dml.evaluation.normalized_mutual_information import (
     normalized_mutual_information,
 )
-from keras_dml.evaluation.precision_at_r import precision_at_r
-from keras_dml.evaluation.recall import recall_at_k
+from keras_dml.evaluation.ranking_metrics import ranking_metrics
 from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
 from keras_dml.evaluation.recall_of_neighbours import without_self
 
@@ -35,7 +34,8 @@ def retrieval_metrics(
 ) -> dict[str, dict[str, float | int | str] | int]:
     """Measures retrieval by cosine, by binary codes and through an Annoy index.
 
-    Recall@K is measured in all three ways, R-precision and MAP@R exactly alone.
+    Recall@K is measured in all three ways, MRR, R-precision and MAP@R exactly alone, as
+    `ranking_metrics` defines them.
 
     Args:
         embeddings: (n, dim) float16, float32 or float64, n at least 2.
@@ -53,14 +53,17 @@ def retrieval_metrics(
         A dictionary of Python numbers that `json.dumps` takes, shares in
         0 … 1:
 
-            {"float": {"recall@1": 0.65, ..., "r_precision": 0.35, "map@r": 0.25},
-             "binary": {"recall@1": 0.63, ..., "r_precision": 0.33, "map@r": 0.23},
+            {"float": {"recall@1": 0.65, ..., "mrr": 0.7, "r_precision": 0.35,
+                       "map@r": 0.25},
+             "binary": {"recall@1": 0.63, ..., "mrr": 0.68, "r_precision": 0.33,
+                        "map@r": 0.23},
              "annoy": {"recall@1": 0.64, ..., "agreement@1": 0.98,
                        "trees": 50, "search_k": 10000},
              "clustering": {"nmi": 0.68, "clusters": 100, "starts": 10,
                             "library": "faiss 1.15.1"},
              "images": 5924,
-             "classes": 100}
+             "classes": 100,
+             "lone_queries": 0}
 
         "agreement@1" is the share of queries whose first neighbour from Annoy is as
         near as the nearest there is; the recalls beside it mean little where it is low.
@@ -93,8 +96,8 @@ def retrieval_metrics(
         queries, query_labels = embeddings[is_query], labels[is_query]
         gallery, gallery_labels = embeddings[~is_query], labels[~is_query]
 
-    by_cosine = _exact(queries, query_labels, gallery, gallery_labels, ks)
-    by_code = _exact(
+    by_cosine = ranking_metrics(queries, query_labels, gallery, gallery_labels, ks)
+    by_code = ranking_metrics(
         binary_codes(queries),
         query_labels,
         None if gallery is None else binary_codes(gallery),
@@ -115,8 +118,8 @@ def retrieval_metrics(
 
     classes = len(np.unique(labels))
     metrics = {
-        "float": by_cosine,
-        "binary": by_code,
+        "float": _shares(by_cosine["all"]),
+        "binary": _shares(by_code["all"]),
         "annoy": {
             **_named(by_annoy),
             "agreement@1": agreement(ids[:, 0], exact_ids[:, 0], queries, gallery),
@@ -125,6 +128,7 @@ def retrieval_metrics(
         },
         "images": len(embeddings),
         "classes": classes,
+        "lone_queries": by_cosine["all"]["lone_queries"],
     }
     if nmi_starts:
         clusters, library = k_means(embeddings, classes, nmi_starts, seed)
@@ -137,9 +141,9 @@ def retrieval_metrics(
     return metrics
 
 
-def _exact(queries, query_labels, gallery, gallery_labels, ks):
-    images = queries, query_labels, gallery, gallery_labels
-    return {**_named(recall_at_k(*images, ks)), **precision_at_r(*images)}
+def _shares(metrics):
+    counts = ("queries", "lone_queries")
+    return {name: value for name, value in metrics.items() if name not in counts}
 
 
 def _checked_is_query(is_query, rows):

@@ -12,7 +12,8 @@ def unit_rows(embeddings: np.ndarray, row_multiple: int = 1) -> np.ndarray:
     that no row, however long or short, overflows or vanishes when it is squared.
 
     Args:
-        embeddings: (n, dim) float16, float32 or float64, every value finite.
+        embeddings: (n, dim) float16, bfloat16, float32 or float64, every value
+            finite.
         row_multiple: zero rows are added until the row count is a multiple of this.
 
     Returns:

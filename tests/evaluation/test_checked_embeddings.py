@@ -1,3 +1,4 @@
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -6,7 +7,9 @@ from keras_dml.evaluation.checked_embeddings import checked_floats
 from keras_dml.evaluation.checked_embeddings import checked_pair
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.uint8]
+)
 def test_supported_types_pass_through_uncopied(dtype):
     embeddings = np.ones((2, 3), dtype)
     assert checked_embeddings(embeddings, "queries") is embeddings
@@ -21,7 +24,8 @@ def test_supported_types_pass_through_uncopied(dtype):
         (np.ones((3, 0)), "at least one row"),
         (np.ones((2, 3), np.int64), "got int64"),
         (np.ones((2, 3), bool), "got bool"),
-        ([["a", "b"]], "must be float16, float32 or float64"),
+        (np.ones((2, 3), ml_dtypes.bfloat16).view("V2"), "ml_dtypes.bfloat16"),
+        ([["a", "b"]], "must be float16, bfloat16, float32 or float64"),
     ],
 )
 def test_other_shapes_and_types_are_refused(embeddings, message):

@@ -12,6 +12,7 @@ METRICS = {
     },
     "images": 60502,
     "classes": 11316,
+    "lone_queries": 0,
 }
 
 
@@ -25,6 +26,13 @@ def test_rows_columns_and_the_agreement_read_as_a_table():
         annoy + "  65.00   90.00      –      –",
         "60,502 images of 11,316 classes",
     ]
+
+
+def test_queries_that_cannot_find_anything_are_said():
+    lines = format_table({**METRICS, "lone_queries": 1200}).splitlines()
+    assert lines[-1] == (
+        "60,502 images of 11,316 classes; 1,200 queries have no other image, and miss"
+    )
 
 
 def test_lines_of_the_table_are_of_one_length():

@@ -55,7 +55,7 @@ def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["images"] == 36
     assert metrics["classes"] == 6
-    names = ["recall@1", "recall@2", "r_precision", "map@r"]
+    names = ["recall@1", "recall@2", "mrr", "r_precision", "map@r"]
     assert list(metrics["float"]) == list(metrics["binary"]) == names
     assert metrics["clustering"]["clusters"] == 6
     assert {"recall@1", "recall@2", "agreement@1", "trees"} <= set(metrics["annoy"])
