@@ -11,18 +11,19 @@ import tensorflow as tf
 
 
 def alternating_medians(
-    contestants: dict[str, Callable[[], None]], rounds: int
+    contestants: dict[str, Callable[[], None]], rounds: int, warm_up: bool = True
 ) -> dict[str, float]:
     """Runs every contestant once a round, in turn; gives the median seconds of each.
 
-    One more round, the first, is not counted: it traces and warms up.
+    One more round, the first, is not counted: it traces and warms up. `warm_up=False`
+    spares it where the contestants have run before.
     """
     seconds = {name: [] for name in contestants}
-    for lap in range(rounds + 1):
+    for lap in range(warm_up + rounds):
         for name, run in contestants.items():
             start = time.perf_counter()
             run()
-            if lap:
+            if lap >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(laps) for name, laps in seconds.items()}
 

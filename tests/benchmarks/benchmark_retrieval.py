@@ -1,0 +1,230 @@
+"""Exact retrieval against faiss, pytorch-metric-learning and the bare matrix product.
+
+The embeddings are synthetic: classes of the sizes of the paper's test sets, in 512
+dimensions, drawn around random centres. Run it with `make benchmark-retrieval`, or one
+part of it with `python -m tests.benchmarks.benchmark_retrieval --part=sop`.
+"""
+
+import argparse
+import pathlib
+import sys
+import threading
+import time
+from unittest import mock
+
+import faiss
+import numpy as np
+import torch
+from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
+
+from keras_dml.evaluation import binary_codes
+from keras_dml.evaluation import ranking_metrics
+from keras_dml.evaluation import recall_at_k
+from tests.benchmarks.alternating_medians import alternating_medians
+from tests.benchmarks.alternating_medians import pin_threads
+
+_DIM = 512
+_KS = (1, 10, 100, 1000)
+_ROUNDS = 3
+
+# Images, classes, and how far the images lie from their class's centre.
+_SETS = {
+    "cub": ("CUB-200-2011", 5_924, 100, 3.4),
+    "in_shop": ("In-Shop", 26_830, 3_985, 2.5),
+    "sop": ("Stanford Online Products", 60_502, 11_316, 2.25),
+}
+_IN_SHOP_QUERIES = 14_218
+
+
+def _embeddings(images, classes, spread):
+    """Unit rows and labels, of which every class has at least two."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate(
+        [np.arange(2 * classes) % classes, rng.integers(0, classes, images)]
+    )[:images]
+    labels = rng.permutation(labels)
+    centres = rng.standard_normal((classes, _DIM), dtype=np.float32)
+    rows = centres[labels] + np.float32(spread) * rng.standard_normal(
+        (images, _DIM), dtype=np.float32
+    )
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), labels
+
+
+def _by_faiss(index, queries, query_labels, gallery, gallery_labels):
+    """The usual loop: one neighbour more, of which the first is taken for the query."""
+
+    def run():
+        itself = gallery is None
+        indexed = queries if itself else gallery
+        labels = query_labels if itself else gallery_labels
+        index.reset()
+        index.add(indexed)
+        most = min(max(_KS), len(indexed) - 1)
+        _, ids = index.search(queries, most + itself)
+        hits = labels[ids[:, int(itself) :]] == query_labels[:, np.newaxis]
+        return {k: hits[:, :k].any(axis=1).mean() for k in _KS}
+
+    return run
+
+
+def _by_pytorch_metric_learning(queries, query_labels, gallery, gallery_labels):
+    names = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+
+    def run():
+        itself = gallery is None
+        rows = queries if itself else gallery
+        calculator = AccuracyCalculator(include=names, k=min(max(_KS), len(rows) - 1))
+        found = calculator.get_accuracy(
+            queries,
+            query_labels,
+            None if itself else gallery,
+            None if itself else gallery_labels,
+        )
+        return {1: found["precision_at_1"]}
+
+    return run
+
+
+def _bare_product(queries, gallery):
+    gallery = queries if gallery is None else gallery
+    tile = np.empty((2048, len(gallery)), np.float32)
+
+    def run():
+        for start in range(0, len(queries), len(tile)):
+            rows = queries[start : start + len(tile)]
+            np.matmul(rows, gallery.T, out=tile[: len(rows)])
+
+    return run
+
+
+def _without_faiss(run):
+    def run_without():
+        with mock.patch("importlib.util.find_spec", lambda name: None):
+            return run()
+
+    return run_without
+
+
+def _peak_mib(run):
+    """Memory that a run adds at its highest, in MiB; Linux alone counts it."""
+    status = pathlib.Path("/proc/self/statm")
+    if not status.exists():
+        return float("nan")
+
+    def resident():
+        return int(status.read_text().split()[1]) * 4096
+
+    before, peak, done = resident(), 0, threading.Event()
+
+    def watch():
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, resident())
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return (peak - before) / 2**20
+
+
+def _measure(title, contestants, reference):
+    """Prints a table of seconds, ratios to a contestant, memory and Recall@1."""
+    recalls = {}
+
+    def remembering(name, run):
+        def remember():
+            recalls[name] = run()
+
+        return remember
+
+    runs = {name: remembering(name, run) for name, run in contestants.items()}
+    memory = {name: _peak_mib(run) for name, run in runs.items()}
+    medians = alternating_medians(runs, _ROUNDS, warm_up=False)
+    print(f"\n{title}\n")
+    print(f"| | seconds | × {reference} | MiB | R@1 |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, seconds in medians.items():
+        ratio = seconds / medians[reference]
+        recall = f"{100 * recalls[name][1]:.2f}" if recalls[name] else "–"
+        print(
+            f"| {name} | {seconds:.2f} | {ratio:.2f} | {memory[name]:,.0f} | {recall} |",
+            flush=True,
+        )
+
+
+def _floats(title, *images):
+    queries, _, gallery, _ = images
+
+    def ranking():
+        return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
+
+    _measure(
+        f"{title}, {_DIM} dimensions",
+        {
+            "bare product": _bare_product(queries, gallery),
+            "recall_at_k": lambda: recall_at_k(*images, _KS),
+            "ranking_metrics": ranking,
+            "faiss IndexFlatIP": _by_faiss(faiss.IndexFlatIP(_DIM), *images),
+            "pytorch-metric-learning": _by_pytorch_metric_learning(*images),
+        },
+        "bare product",
+    )
+
+
+def _binary(title, bits, queries, query_labels, gallery, gallery_labels):
+    projection = np.random.default_rng(1).standard_normal((_DIM, bits), np.float32)
+    images = (
+        binary_codes(queries @ projection),
+        query_labels,
+        None if gallery is None else binary_codes(gallery @ projection),
+        gallery_labels,
+    )
+
+    def recall():
+        return recall_at_k(*images, _KS)
+
+    def ranking():
+        return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
+
+    _measure(
+        f"{title}, {bits:,} bits",
+        {
+            "recall_at_k": recall,
+            "recall_at_k, no faiss": _without_faiss(recall),
+            "ranking_metrics": ranking,
+            "faiss IndexBinaryFlat": _by_faiss(faiss.IndexBinaryFlat(bits), *images),
+        },
+        "faiss IndexBinaryFlat",
+    )
+
+
+def main():
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=sorted(_SETS), help="default: all")
+    parser.add_argument("--kind", choices=("float", "512", "2048"), help="default: all")
+    arguments = parser.parse_args()
+    pin_threads()
+    print(f"faiss {faiss.__version__}, PyTorch {torch.__version__}", file=sys.stdout)
+    for part, (name, count, classes, spread) in _SETS.items():
+        if arguments.part not in (None, part):
+            continue
+        rows, labels = _embeddings(count, classes, spread)
+        images = rows, labels, None, None
+        title = f"{name}, {count:,} images"
+        if part == "in_shop":
+            cut = _IN_SHOP_QUERIES
+            images = rows[:cut], labels[:cut], rows[cut:], labels[cut:]
+            title = f"{name}, {cut:,} queries × {count - cut:,}"
+        if arguments.kind in (None, "float"):
+            _floats(title, *images)
+        for bits in (512, 2048):
+            if arguments.kind in (None, str(bits)):
+                _binary(title, bits, *images)
+
+
+if __name__ == "__main__":
+    main()
