@@ -128,7 +128,7 @@ def _train_and_measure(config, strategy, train, test):
             _EpochBar(epochs),
         ],
     )
-    _, metrics = measure(config, embedder, test)
+    _, _, metrics = measure(config, embedder, test)
     return metrics
 
 
@@ -146,7 +146,8 @@ class _EpochBar(keras.callbacks.Callback):
 def _varied(config, variant, seed):
     varied = config.copy_and_resolve_references()
     with varied.unlocked():
-        varied.update({**variant.overrides, "seed": seed})
+        # Differences between settings shall not be those of an approximate search.
+        varied.update({**variant.overrides, "seed": seed, "index": "exact"})
     return varied
 
 

@@ -1,5 +1,7 @@
 """The settings, checked before any work."""
 
+import importlib.util
+
 import ml_collections
 
 _LEAST = {
@@ -10,10 +12,10 @@ _LEAST = {
     "image_size": 1,
     "dim": 1,
     "evaluate_every": 1,
-    "annoy_trees": 1,
     "nmi_starts": 0,
 }
 _LARGEST_SEED = 2**31 - 1  # Annoy's
+_INDEXES = ("annoy", "hnsw", "exact")
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -21,6 +23,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
     Raises:
         ValueError: if one is out of range; the message names it as it is overridden.
+        ImportError: if one needs a package that is not installed.
     """
     for name, least in _LEAST.items():
         _check(config, name, config[name] >= least, f"at least {least}")
@@ -45,6 +48,17 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         all(isinstance(k, int) and k >= 1 for k in config.ks)
         and 0 < len(config.ks) == len(set(config.ks)),
         "distinct integers of at least 1, such as (1,2,4,8)",
+    )
+    _check(config, "index", config.index in _INDEXES, "annoy, hnsw or exact")
+    if config.index == "hnsw" and not importlib.util.find_spec("faiss"):
+        raise ImportError(
+            '--config.index=hnsw needs faiss: pip install "keras_dml[faiss]"'
+        )
+    _check(
+        config,
+        "index_agreement",
+        0 < config.index_agreement <= 1,
+        "a share, above 0 and at most 1",
     )
     _check(
         config, "cache", config.cache in ("memory", "disk", ""), "memory, disk or ''"

@@ -3,9 +3,9 @@
 python -m experiments.evaluate --model=saved_models/RUN/embedding.keras \
     --config=experiments/configs/glyphs.py
 
-Prints the table of retrieval figures: exact, with binary codes, and through an Annoy
-index with its agreement with the exact search. With --output it also writes the figures
-as JSON.
+Prints the table of retrieval figures: exact, with binary codes, and through an
+approximate index with its agreement with exact search, and what each costs. With
+--output it also writes the figures as JSON.
 """
 
 import pathlib
@@ -39,7 +39,7 @@ def main(argv):
     _check_run_agrees(config, pathlib.Path(_MODEL.value).parent)
     embedder = load_embedder(_MODEL.value)
     _, test = load_data(config, _DATA_DIR.value)
-    _, metrics = measure(config, embedder, test)
+    _, _, metrics = measure(config, embedder, test)
     print(f"\nRetrieval on the test classes, %\n{evaluation.format_table(metrics)}")
     if _OUTPUT.value:
         training.write_json(_OUTPUT.value, metrics)

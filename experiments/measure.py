@@ -10,12 +10,12 @@ from keras_dml.data import ImageDataset
 
 def measure(
     config: ml_collections.ConfigDict, embedder: keras.Model, test: ImageDataset
-) -> tuple[np.ndarray, dict]:
-    """Embeds the test images and measures their retrieval.
+) -> tuple[np.ndarray, evaluation.Neighbours, dict]:
+    """Embeds the test images, indexes them and measures their retrieval.
 
     Returns:
-        (embeddings, metrics): (images, dim) float32, and the content of
-        `metrics.json`.
+        (embeddings, index, metrics): (images, dim) float32; an index of them, or of the
+        gallery's where there are queries; and the content of `metrics.json`.
     """
     embeddings = evaluation.embed(embedder, test, config.resize)
     if config.nmi_starts:
@@ -23,13 +23,22 @@ def measure(
             f"Measuring; NMI clusters {len(test):,} embeddings {config.nmi_starts} "
             "times, which --config.nmi_starts=0 leaves out."
         )
+    is_query = test.is_query
+    index = evaluation.calibrated_neighbours(
+        config.index,
+        embeddings if is_query is None else embeddings[~is_query],
+        max(config.ks),
+        queries=None if is_query is None else embeddings[is_query],
+        target=config.index_agreement,
+        seed=config.seed,
+    )
     metrics = evaluation.retrieval_metrics(
         embeddings,
         test.labels,
         test.is_query,
         config.ks,
-        trees=config.annoy_trees,
+        index,
         seed=config.seed,
         nmi_starts=config.nmi_starts,
     )
-    return embeddings, metrics
+    return embeddings, index, metrics

@@ -38,6 +38,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.validation_classes = 0.0
     config.evaluate_every = 1
     config.ks = (1, 2, 4, 8)
-    config.annoy_trees = 50
+    config.index = "annoy"  # or "hnsw", which needs faiss, or "exact"
+    config.index_agreement = 0.99  # with exact search, on the largest of `ks`
     config.nmi_starts = 10  # of k-means, the best one kept; 0 leaves NMI out
     return config

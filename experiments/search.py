@@ -2,8 +2,8 @@
 
 python -m experiments.search --run=saved_models/RUN --image=photo.jpg [--image=...]
 
-Prints, for each image, its nearest ones through the run's Annoy index: cosine, class
-and file.
+Prints how far the run's index agrees with exact search, and then, for each image, its
+nearest ones through that index: cosine, class and file.
 """
 
 import pathlib
@@ -38,12 +38,29 @@ def main(argv):
         _IMAGES.value, np.zeros(len(_IMAGES.value), int), ("query",)
     )
     embeddings = evaluation.embed(embedder, queries, config["resize"], verbose=0)
+    print(_agreement(gallery.neighbours, _K.value))
     found, cosines = gallery.neighbours.search(embeddings, _K.value)
     for file, rows, similarities in zip(_IMAGES.value, found, cosines, strict=True):
         print(file)
         for row, cosine in zip(rows, similarities, strict=True):
             if row >= 0:
                 print(f"  {cosine:.3f}  {gallery.classes[row]}  {gallery.paths[row]}")
+
+
+def _agreement(index, k):
+    """Says how far to trust what an index finds."""
+    if index.kind == "exact":
+        return "The search is exact."
+    calibration = index.calibration
+    if calibration is None:
+        return f"How far the {index.kind} index agrees with exact search is not known."
+    line = (
+        f"The {index.kind} index agreed with exact search on "
+        f"{100 * calibration.agreement:.1f} % of the {calibration.k} nearest."
+    )
+    if k > calibration.k:
+        line += f" For {k} it was not measured, and may be less."
+    return line
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ Any setting of the config file can be overridden: --config.epochs=5
 
   embedding.keras   the model from images to embeddings, for Keras
   serving/1/        the same as a SavedModel, for TF Serving
-  index/            an Annoy index of the test images
-  metrics.json      figures on the test classes: exact, binary, through Annoy; NMI
+  index/            an index of the test images
+  metrics.json      figures on the test classes: exact, binary, through the index; NMI
   report/           pictures of retrievals and curves; open index.html
   config.json, log.csv, tensorboard/
 """
@@ -102,12 +102,10 @@ def main(argv):
             model.load_weights(best)
     embedder.save(run / "embedding.keras")
 
-    embeddings, metrics = measure(config, embedder, test)
+    embeddings, index, metrics = measure(config, embedder, test)
     table = evaluation.format_table(metrics)
     serving.export(embedder, run / "serving" / "1", config.resize)
-    serving.save_gallery_index(
-        run / "index", embeddings, test, trees=config.annoy_trees, seed=config.seed
-    )
+    serving.save_gallery_index(run / "index", index, test)
     training.write_report(
         run / "report", run.name, embeddings, test, history, table, config.seed
     )

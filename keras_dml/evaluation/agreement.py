@@ -1,13 +1,12 @@
-"""How often an approximate search finds what the exact one does."""
+"""How much of what exact search finds an approximate search finds too."""
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml.evaluation.checked_embeddings import checked_floats
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.unit_rows import unit_rows
 
-_BLOCK_VALUES = 2**20
+_BLOCK_VALUES = 2**22
 
 
 def agreement(
@@ -16,48 +15,60 @@ def agreement(
     queries: npt.ArrayLike,
     gallery: npt.ArrayLike | None = None,
     tolerance: float = 1e-6,
-) -> float:
-    """Gives the share of queries whose found neighbour is as near as the exact one.
+) -> np.ndarray:
+    """Gives for each query the share of the k found that are among its k nearest.
 
-    Neighbours are compared by cosine, not by id: of two duplicates either is right.
+    Neighbours are compared by how near they are, not by id: one counts if it is as near
+    as the k-th nearest, so of two duplicates either is right. At k = 1 this tells
+    whether the nearest was found.
 
     Args:
-        found_ids: (n,) integers, the gallery row found first for each query, −1 where
-            nothing was found, which never agrees.
-        exact_ids: (n,) integers, the row that is nearest.
-        queries: (n, dim) float16, float32 or float64.
-        gallery: (m, dim), the rows the ids number. None: the queries themselves.
+        found_ids: (n, k) integers, the gallery rows found for each query, no row twice;
+            −1 where nothing was found, which never agrees.
+        exact_ids: (n, k) integers, the rows that are nearest, best first.
+        queries: (n, dim) float16, float32 or float64, compared by cosine, or (n, bytes)
+            uint8 packed codes, compared by Hamming distance.
+        gallery: (m, dim) or (m, bytes), the rows that the ids number. None: the queries
+            themselves.
         tolerance: how much lower the cosine may be and still count as equal.
 
     Returns:
-        The share, in 0 … 1.
+        The shares, float64 (n,) in 0 … 1. Their mean is the agreement of the search.
 
     Raises:
-        ValueError: if the embeddings are empty, not finite or packed codes, the
-            shapes do not fit together, or an id numbers no row.
+        ValueError: if the embeddings are empty or not finite, the shapes do not fit
+            together, or an id numbers no row.
 
     Example:
         >>> gallery = [[0.9, 0.1], [1.0, 0.0], [2.0, 0.0]]
-        >>> agreement([1, 1], [2, 0], [[1.0, 0.0], [0.8, 0.2]], gallery)
-        0.5
+        >>> agreement([[1], [1]], [[2], [0]], [[1.0, 0.0], [0.8, 0.2]], gallery)
+        array([1., 0.])
     """
-    checked_floats(queries, "queries")
     queries, gallery = checked_pair(queries, gallery)
-    unit_queries = unit_rows(queries)
-    unit_gallery = unit_queries if gallery is None else unit_rows(gallery)
+    gallery = queries if gallery is None else gallery
     found_ids, exact_ids = np.asarray(found_ids), np.asarray(exact_ids)
-    _check_ids(found_ids, "found_ids", len(queries), -1, len(unit_gallery))
-    _check_ids(exact_ids, "exact_ids", len(queries), 0, len(unit_gallery))
-    found = _cosines(unit_queries, unit_gallery, found_ids)
-    exact = _cosines(unit_queries, unit_gallery, exact_ids)
-    return float(np.mean((found_ids >= 0) & (found >= exact - tolerance)))
+    _check_ids(found_ids, "found_ids", len(queries), -1, len(gallery))
+    _check_ids(exact_ids, "exact_ids", len(queries), 0, len(gallery))
+    if found_ids.shape != exact_ids.shape:
+        raise ValueError(
+            "found_ids and exact_ids must be of one shape; got "
+            f"{found_ids.shape} and {exact_ids.shape}. Search for the same k."
+        )
+    found = _similarities(queries, gallery, found_ids)
+    kth = _similarities(queries, gallery, exact_ids[:, -1:])
+    return np.mean((found_ids >= 0) & (found >= kth - tolerance), axis=1)
 
 
 def _check_ids(ids, name, queries, lowest, rows):
-    if ids.shape != (queries,) or ids.dtype.kind not in "iu":
+    if (
+        ids.ndim != 2
+        or len(ids) != queries
+        or not ids.size
+        or ids.dtype.kind not in "iu"
+    ):
         raise ValueError(
-            f"{name} must be integers of shape ({queries},), one a query; got "
-            f"{ids.dtype} of shape {ids.shape}. Pass the first column of the ids."
+            f"{name} must be integers of shape ({queries}, k), k a query; got "
+            f"{ids.dtype} of shape {ids.shape}. Pass the ids as a search gives them."
         )
     if ids.min() < lowest or ids.max() >= rows:
         raise ValueError(
@@ -66,12 +77,19 @@ def _check_ids(ids, name, queries, lowest, rows):
         )
 
 
-def _cosines(unit_queries, unit_gallery, ids):
-    # In float64: float32 sums of 2,048 products differ by about the tolerance.
-    cosines = np.empty(len(ids))
-    step = max(1, _BLOCK_VALUES // unit_queries.shape[1])
+def _similarities(queries, gallery, ids):
+    similarities = np.empty(ids.shape)
+    step = max(1, _BLOCK_VALUES // (gallery.shape[1] * ids.shape[1]))
     for start in range(0, len(ids), step):
-        block = slice(start, start + step)
-        pairs = unit_queries[block], unit_gallery[ids[block]]
-        cosines[block] = np.einsum("ij,ij->i", *pairs, dtype=np.float64)
-    return cosines
+        block = ids[start : start + step]
+        rows = gallery[block.ravel()]
+        own = queries[start : start + step]
+        if queries.dtype == np.uint8:
+            different = np.unpackbits(rows.reshape(*block.shape, -1) ^ own[:, None], -1)
+            similarities[start : start + step] = -different.sum(axis=-1, dtype=np.int64)
+        else:
+            # In float64: float32 sums of 2,048 products differ by about the tolerance.
+            rows = unit_rows(rows).reshape(*block.shape, -1).astype(np.float64)
+            own = unit_rows(own).astype(np.float64)[:, :, None]
+            similarities[start : start + step] = (rows @ own)[:, :, 0]
+    return similarities

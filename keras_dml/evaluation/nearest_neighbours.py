@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.checked_integer import checked_integer
-from keras_dml.evaluation.similarity_tiles import similarity_tiles
+from keras_dml.evaluation.exact_neighbours import ExactNeighbours
+from keras_dml.evaluation.recall_of_neighbours import is_self
 
 
 def nearest_neighbours(
@@ -42,24 +43,10 @@ def nearest_neighbours(
             f"k must be at most {available}, the images there are to find; got {k}. "
             "Lower k or pass a larger gallery."
         )
-
-    ids = np.empty((len(queries), k), np.int64)
-    similarities = np.empty((len(queries), k), np.float32)
-    for start, tile in similarity_tiles(queries, gallery):
-        nearest = _first_columns(tile, k)
-        ids[start : start + len(tile)] = nearest
-        similarities[start : start + len(tile)] = np.take_along_axis(tile, nearest, 1)
-    return ids, similarities
-
-
-def _first_columns(tile, k):
-    if k == 1:
-        return tile.argmax(axis=1)[:, np.newaxis]
-    columns = np.empty((len(tile), k), np.int64)
-    for row, scores in enumerate(tile):
-        # The k-th score, and every column that reaches it: partitioning the columns
-        # themselves would choose among tied ones at random.
-        kth = np.partition(scores, -k)[-k]
-        reached = np.flatnonzero(scores >= kth)
-        columns[row] = reached[np.argsort(-scores[reached], kind="stable")[:k]]
-    return columns
+    index = ExactNeighbours()
+    index.build(queries if gallery is None else gallery)
+    if gallery is not None:
+        return index.search(queries, k)
+    ids, similarities = index.search(queries, k + 1)
+    others = ~is_self(ids, np.arange(len(queries)))
+    return ids[others].reshape(-1, k), similarities[others].reshape(-1, k)

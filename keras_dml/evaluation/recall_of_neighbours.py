@@ -81,6 +81,23 @@ def without_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
         >>> without_self([[0, 2, 1], [0, 2, 3]], [0, 1]).tolist()
         [[2, 1], [0, 2]]
     """
+    others = ~is_self(ids, own_ids)
+    return np.asarray(ids, np.int64)[others].reshape(len(others), -1)
+
+
+def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
+    """Marks, in each row, the one neighbour that `without_self` leaves out.
+
+    Args:
+        ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
+        own_ids: (n,) the id of each query in the index.
+
+    Returns:
+        Booleans (n, k + 1), one of each row true.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or k is below 1.
+    """
     ids = _checked_ids(ids)
     own_ids = np.asarray(own_ids)
     if own_ids.shape != (len(ids),) or ids.shape[1] < 2:
@@ -90,7 +107,7 @@ def without_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
         )
     own = ids == own_ids[:, np.newaxis]
     own[~own.any(axis=1), -1] = True
-    return ids[~own].reshape(len(ids), ids.shape[1] - 1)
+    return own
 
 
 def _checked_ids(ids):

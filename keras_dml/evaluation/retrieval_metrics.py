@@ -5,21 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml.evaluation.agreement import agreement
-from keras_dml.evaluation.annoy_neighbours import AnnoyNeighbours
 from keras_dml.evaluation.binary_codes import binary_codes
 from keras_dml.evaluation.checked_embeddings import checked_floats
 from keras_dml.evaluation.checked_integer import checked_integer
 from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.class_numbers import checked_labels
+from keras_dml.evaluation.index_metrics import index_metrics
 from keras_dml.evaluation.k_means import k_means
-from keras_dml.evaluation.nearest_neighbours import nearest_neighbours
+from keras_dml.evaluation.neighbours import Neighbours
 from keras_dml.evaluation.normalized_mutual_information import (
     normalized_mutual_information,
 )
 from keras_dml.evaluation.ranking_metrics import ranking_metrics
-from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
-from keras_dml.evaluation.recall_of_neighbours import without_self
 
 
 def retrieval_metrics(
@@ -27,12 +24,11 @@ def retrieval_metrics(
     labels: npt.ArrayLike,
     is_query: npt.ArrayLike | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
-    trees: int = 50,
-    search_k: int | None = None,
+    index: Neighbours | None = None,
     seed: int = 0,
     nmi_starts: int = 0,
-) -> dict[str, dict[str, float | int | str] | int]:
-    """Measures retrieval by cosine, by binary codes and through an Annoy index.
+) -> dict:
+    """Measures retrieval by cosine, by binary codes and through an approximate index.
 
     Recall@K is measured in all three ways, MRR, R-precision and MAP@R exactly alone, as
     `ranking_metrics` defines them.
@@ -43,9 +39,10 @@ def retrieval_metrics(
         is_query: (n,) booleans: true for the queries, false for the gallery they
             search. None: every image searches all the others.
         ks: the ranks K, distinct and at least 1.
-        trees: trees of the Annoy index, as in `AnnoyNeighbours`.
-        search_k: nodes a search inspects, as in `AnnoyNeighbours`.
-        seed: 0 … 2^31 − 1, of the Annoy index and of k-means.
+        index: of the gallery's rows in their order, or of all without `is_query`; see
+            `calibrated_neighbours`. None, or an `ExactNeighbours`: there is nothing
+            more to measure.
+        seed: 0 … 2^31 − 1, of k-means.
         nmi_starts: starts of `k_means` for NMI, the paper's being 10. 0: NMI is not
             measured, as it can take longer than everything else.
 
@@ -57,16 +54,16 @@ def retrieval_metrics(
                        "map@r": 0.25},
              "binary": {"recall@1": 0.63, ..., "mrr": 0.68, "r_precision": 0.33,
                         "map@r": 0.23},
-             "annoy": {"recall@1": 0.64, ..., "agreement@1": 0.98,
-                       "trees": 50, "search_k": 10000},
+             "index": {"kind": "annoy", "recall@1": 0.64, ..., "agreement@1": 0.995,
+                       "ms_per_query": 0.9, "exact_ms_per_query": 0.2, ...},
              "clustering": {"nmi": 0.68, "clusters": 100, "starts": 10,
                             "library": "faiss 1.15.1"},
              "images": 5924,
              "classes": 100,
              "lone_queries": 0}
 
-        "agreement@1" is the share of queries whose first neighbour from Annoy is as
-        near as the nearest there is; the recalls beside it mean little where it is low.
+        "index" is there when an approximate one was given, and holds what
+        `index_metrics` says; the recalls in it mean little where its agreement is low.
 
         "clustering" is there when it was asked for: the
         `normalized_mutual_information` of the classes with as many clusters of all
@@ -74,14 +71,11 @@ def retrieval_metrics(
 
     Raises:
         ValueError: if an argument is out of its range or does not fit the embeddings.
-        ImportError: if annoy is not installed.
-        RuntimeError: if the installed annoy does not find what it should.
     """
     embeddings = checked_floats(embeddings, "embeddings")
     labels = checked_labels(labels, "labels", len(embeddings))
     ks = checked_ks(ks)
     nmi_starts = checked_integer(nmi_starts, "nmi_starts", 0)
-    index = AnnoyNeighbours(embeddings.shape[1], trees, search_k, seed)
     if len(embeddings) < 2:
         raise ValueError(
             "embeddings must have at least 2 rows, one to search for the other; got "
@@ -105,31 +99,18 @@ def retrieval_metrics(
         ks,
     )
 
-    if gallery is None:
-        index.build(queries)
-        ids, _ = index.search(queries, max(ks) + 1)
-        ids = without_self(ids, np.arange(len(queries)))
-        gallery_labels = query_labels
-    else:
-        index.build(gallery)
-        ids, _ = index.search(queries, max(ks))
-    by_annoy = recall_of_neighbours(ids, query_labels, gallery_labels, ks)
-    exact_ids, _ = nearest_neighbours(queries, gallery, k=1)
-
     classes = len(np.unique(labels))
     metrics = {
         "float": _shares(by_cosine["all"]),
         "binary": _shares(by_code["all"]),
-        "annoy": {
-            **_named(by_annoy),
-            "agreement@1": agreement(ids[:, 0], exact_ids[:, 0], queries, gallery),
-            "trees": index.trees,
-            "search_k": index.search_k,
-        },
         "images": len(embeddings),
         "classes": classes,
         "lone_queries": by_cosine["all"]["lone_queries"],
     }
+    if index is not None and index.kind != "exact":
+        metrics["index"] = index_metrics(
+            index, queries, query_labels, gallery, gallery_labels, ks
+        )
     if nmi_starts:
         clusters, library = k_means(embeddings, classes, nmi_starts, seed)
         metrics["clustering"] = {
@@ -159,7 +140,3 @@ def _checked_is_query(is_query, rows):
             "be queries and a gallery. Pass None for every image to search the others."
         )
     return is_query
-
-
-def _named(recalls):
-    return {f"recall@{k}": recall for k, recall in recalls.items()}

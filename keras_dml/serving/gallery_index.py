@@ -4,21 +4,24 @@ import csv
 import dataclasses
 import os
 import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 
 from keras_dml.data import ImageDataset
-from keras_dml.evaluation import AnnoyNeighbours
+from keras_dml.evaluation import Neighbours
+from keras_dml.evaluation import load_neighbours
+from keras_dml.evaluation.sealed_folder import RECORD_FILE
+from keras_dml.evaluation.sealed_folder import read_sealed_folder
+from keras_dml.evaluation.sealed_folder import write_sealed_folder
 
+_KIND = "gallery"
 _NEIGHBOURS = "neighbours"
 _IMAGES = "images.csv"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GalleryIndex:
-    """An Annoy index of embeddings and the images that they came from.
+    """An index of embeddings and the images that they came from.
 
     Args:
         neighbours: finds the rows of the nearest embeddings.
@@ -26,64 +29,46 @@ class GalleryIndex:
         classes: (images,) strings, the class name of each image.
     """
 
-    neighbours: AnnoyNeighbours
+    neighbours: Neighbours
     paths: np.ndarray
     classes: np.ndarray
 
 
 def save_gallery_index(
-    folder: str | os.PathLike,
-    embeddings: np.ndarray,
-    dataset: ImageDataset,
-    trees: int = 50,
-    search_k: int | None = None,
-    seed: int = 0,
+    folder: str | os.PathLike, neighbours: Neighbours, dataset: ImageDataset
 ) -> None:
-    """Indexes a data set and writes the index with the list of its images.
+    """Writes an index with the list of its images.
 
-    The folder gets `neighbours/`, which `AnnoyNeighbours.load` reads, and
-    `images.csv`, with the absolute path and the class of each row. Where the data set
-    has queries and a gallery, the gallery alone is indexed.
+    The folder gets `neighbours/`, which `load_neighbours` reads; `images.csv`, with the
+    absolute path and the class of each row; and `index.json`, with checksums of both.
 
     Args:
         folder: a folder that does not exist yet; it appears whole or not at all.
-        embeddings: (images, dim) floats, in the order of the data set.
+        neighbours: an index of the embeddings of these images in their order, without
+            ids; where the data set has queries and a gallery, of the gallery alone.
         dataset: the images.
-        trees: trees of the index, as in `AnnoyNeighbours`.
-        search_k: nodes a search inspects, as in `AnnoyNeighbours`.
-        seed: seed of the index.
 
     Raises:
         FileExistsError: if the folder exists.
-        ValueError: if there is not one embedding an image.
+        ValueError: if the index is not of so many rows, or has ids of its own.
     """
-    folder = pathlib.Path(folder)
-    if folder.exists():
-        raise FileExistsError(f"{str(folder)!r} exists. Name another, or delete it.")
-    if len(embeddings) != len(dataset):
-        raise ValueError(
-            f"embeddings must have a row for each of the {len(dataset)} images; got "
-            f"{len(embeddings)}."
-        )
     in_gallery = slice(None) if dataset.is_query is None else ~dataset.is_query
-    neighbours = AnnoyNeighbours(embeddings.shape[1], trees, search_k, seed)
-    neighbours.build(embeddings[in_gallery])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = pathlib.Path(
-        tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent)
-    )
-    try:
+    paths, labels = dataset.paths[in_gallery], dataset.labels[in_gallery]
+    if neighbours.count != len(paths) or neighbours.ids is not None:
+        raise ValueError(
+            f"neighbours must have a row for each of the {len(paths)} images, and no "
+            f"ids; it has {neighbours.count} rows. Build it from their embeddings."
+        )
+
+    def write(unfinished):
         neighbours.save(unfinished / _NEIGHBOURS)
         with open(unfinished / _IMAGES, "w", newline="", encoding="utf-8") as stream:
             rows = csv.writer(stream)
             rows.writerow(("path", "class"))
-            labels = dataset.labels[in_gallery]
-            for path, label in zip(dataset.paths[in_gallery], labels, strict=True):
+            for path, label in zip(paths, labels, strict=True):
                 rows.writerow((os.path.abspath(path), dataset.class_names[label]))
-        unfinished.chmod(0o755)
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+
+    write_sealed_folder(folder, {"kind": _KIND}, write)
 
 
 def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
@@ -92,9 +77,17 @@ def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: if the files are damaged or do not belong together.
+        ImportError: if the library of the index is not installed.
     """
     folder = pathlib.Path(folder)
-    neighbours = AnnoyNeighbours.load(folder / _NEIGHBOURS)
+    record = read_sealed_folder(folder)
+    missing = {_IMAGES, f"{_NEIGHBOURS}/{RECORD_FILE}"} - set(record["files"])
+    if record.get("kind") != _KIND or missing:
+        raise ValueError(
+            f"{folder} holds an index of kind {record.get('kind')!r} without a list of "
+            "its images. Pass a folder that `save_gallery_index` wrote."
+        )
+    neighbours = load_neighbours(folder / _NEIGHBOURS)
     with open(folder / _IMAGES, newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     is_whole = (

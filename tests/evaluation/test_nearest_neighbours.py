@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dml.evaluation import nearest_neighbours
-from keras_dml.evaluation import similarity_tiles
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
@@ -42,7 +41,8 @@ def test_tied_rows_come_in_order_of_their_ids(rows, k, tile_rows):
         for row, line in enumerate(distance)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(similarity_tiles, "TILE_BYTES", 4 * 64 * tile_rows)
+        tile_bytes = 4 * 64 * tile_rows
+        patch.setattr("keras_dml.evaluation.exact_neighbours._TILE_BYTES", tile_bytes)
         ids, similarities = nearest_neighbours(np.array(rows, np.uint8)[:, None], k=k)
     assert ids.tolist() == [[row for _, row in line] for line in expected]
     assert similarities.tolist() == [[-d for d, _ in line] for line in expected]

@@ -21,7 +21,6 @@ def test_configs_are_right_as_they_stand(module):
         ("resize", 27),
         ("dim", 0),
         ("evaluate_every", 0),
-        ("annoy_trees", 0),
         ("nmi_starts", -1),
         ("seed", -1),
         ("seed", 2**31),
@@ -37,6 +36,9 @@ def test_configs_are_right_as_they_stand(module):
         ("ks", (1, 1)),
         ("ks", ()),
         ("cache", "ram"),
+        ("index", "tree"),
+        ("index_agreement", 0.0),
+        ("index_agreement", 1.01),
         ("validation_classes", 1.5),
         ("validation_classes", -0.2),
     ],
@@ -56,4 +58,13 @@ def test_validation_classes_that_would_never_be_measured_are_refused():
     config.validation_classes = 0.2
     config.evaluate_every = config.epochs + 1
     with pytest.raises(ValueError, match="evaluate_every"):
+        check_config(config)
+
+
+def test_missing_faiss_is_said_before_training(monkeypatch):
+    config = glyphs.get_config()
+    config.index = "hnsw"
+    check_config(config)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'pip install "keras_dml\[faiss\]"'):
         check_config(config)

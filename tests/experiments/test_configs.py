@@ -79,7 +79,7 @@ def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
         "--config.dim=20",
         "--config.epochs=1",
         "--config.ks=(1,2)",
-        "--config.annoy_trees=5",
+        "--config.index=hnsw",
     )
     assert finished.returncode == 0, finished.stderr
     metrics = json.loads((run / "metrics.json").read_text())

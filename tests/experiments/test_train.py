@@ -58,7 +58,11 @@ def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos)
     names = ["recall@1", "recall@2", "mrr", "r_precision", "map@r"]
     assert list(metrics["float"]) == list(metrics["binary"]) == names
     assert metrics["clustering"]["clusters"] == 6
-    assert {"recall@1", "recall@2", "agreement@1", "trees"} <= set(metrics["annoy"])
+    through = metrics["index"]
+    assert through["kind"] == "annoy"
+    assert {"recall@1", "recall@2", "agreement@1", "agreement@2"} <= set(through)
+    assert {"ms_per_query", "exact_ms_per_query"} <= set(through)
+    assert through["calibration"]["k"] == 2
 
     embedder = keras.models.load_model(folder / "embedding.keras")
     _, test = keras_dml.data.image_folder(photos)
@@ -165,7 +169,7 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
             "evaluate_every",
         ),
-        (["--config.annoy_trees=0"], "--config.annoy_trees must be at least 1; got 0"),
+        (["--config.index=tree"], "--config.index must be annoy, hnsw or exact"),
         (["--config.nosuch=3"], "nosuch"),
         (["stray"], "stray"),
     ],
@@ -228,9 +232,14 @@ def test_evaluate_repeats_the_figures_of_the_run(run, photos, tmp_path):
         f"--output={output}",
     )
     assert finished.returncode == 0, finished.stderr
-    assert json.loads(output.read_text()) == json.loads(
-        (folder / "metrics.json").read_text()
+    again, first = (
+        json.loads(file.read_text()) for file in (output, folder / "metrics.json")
     )
+    for metrics in (again, first):
+        for figures in (metrics["index"], metrics["index"]["calibration"]):
+            assert figures.pop("ms_per_query") > 0
+            assert figures.pop("exact_ms_per_query") > 0
+    assert again == first
 
 
 def test_evaluate_refuses_settings_that_measure_other_pixels(run, photos):
@@ -262,5 +271,8 @@ def test_export_writes_the_next_version_and_search_finds_the_image_itself(run, p
     image = photos / "test" / "test class 3" / "2.jpg"
     finished = run_program("search", f"--run={folder}", f"--image={image}", "--k=2")
     assert finished.returncode == 0, finished.stderr
-    _, nearest, _ = finished.stdout.splitlines()
+    agreement, _, nearest, _ = finished.stdout.splitlines()
+    assert agreement == (
+        "The annoy index agreed with exact search on 100.0 % of the 2 nearest."
+    )
     assert nearest.split(maxsplit=1) == ["1.000", f"test class 3  {image}"]

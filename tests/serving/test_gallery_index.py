@@ -1,13 +1,18 @@
 import csv
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from keras_dml.data import ImageDataset
 from keras_dml.evaluation import AnnoyNeighbours
+from keras_dml.evaluation import ExactNeighbours
+from keras_dml.evaluation import HNSWNeighbours
+from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import nearest_neighbours
+from keras_dml.evaluation.sealed_folder import write_sealed_folder
 from keras_dml.serving import load_gallery_index
 from keras_dml.serving import save_gallery_index
 
@@ -26,9 +31,15 @@ def embeddings():
     return np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
 
+def index_of(embeddings, ids=None):
+    index = AnnoyNeighbours(trees=7, search_k=300, seed=5)
+    index.build(embeddings, ids)
+    return index
+
+
 @pytest.fixture
 def folder(tmp_path, dataset, embeddings):
-    save_gallery_index(tmp_path / "index", embeddings, dataset)
+    save_gallery_index(tmp_path / "index", index_of(embeddings), dataset)
     return tmp_path / "index"
 
 
@@ -56,7 +67,7 @@ def test_index_comes_back_with_its_images(folder, dataset, embeddings):
 def test_gallery_alone_is_indexed(tmp_path, dataset, embeddings):
     is_query = np.arange(40) % 4 == 0
     divided = dataclasses.replace(dataset, is_query=is_query)
-    save_gallery_index(tmp_path / "index", embeddings, divided)
+    save_gallery_index(tmp_path / "index", index_of(embeddings[~is_query]), divided)
     index = load_gallery_index(tmp_path / "index")
     assert index.neighbours.count == 30
     rows = np.flatnonzero(~is_query)
@@ -68,28 +79,33 @@ def test_gallery_alone_is_indexed(tmp_path, dataset, embeddings):
     assert ids[:, 0].tolist() == list(range(30))
 
 
-def test_settings_of_the_index_are_kept(tmp_path, dataset, embeddings):
-    save_gallery_index(tmp_path / "index", embeddings, dataset, 7, 300, 5)
-    neighbours = load_gallery_index(tmp_path / "index").neighbours
-    settings = (neighbours.trees, neighbours.search_k, neighbours.seed, neighbours.dim)
-    assert settings == (7, 300, 5, 6)
+def test_index_of_any_kind_comes_back_as_it_was(tmp_path, dataset, embeddings):
+    for index in (AnnoyNeighbours(7), ExactNeighbours(), HNSWNeighbours(ef=9)):
+        index.build(binary_codes(embeddings))
+        save_gallery_index(tmp_path / index.kind, index, dataset)
+        loaded = load_gallery_index(tmp_path / index.kind).neighbours
+        assert (loaded.kind, loaded.metric) == (index.kind, "hamming")
+        assert loaded.parameters == index.parameters
 
 
 def test_files_are_the_documented_ones_and_no_others(folder):
-    assert sorted(os.listdir(folder)) == ["images.csv", "neighbours"]
+    assert sorted(os.listdir(folder)) == ["images.csv", "index.json", "neighbours"]
     assert os.listdir(folder.parent) == ["index"]
     assert folder.stat().st_mode & 0o777 == 0o755
     AnnoyNeighbours.load(folder / "neighbours")
 
 
 def test_existing_folder_is_refused(folder, dataset, embeddings):
-    with pytest.raises(FileExistsError, match="index' exists"):
-        save_gallery_index(folder, embeddings, dataset)
+    with pytest.raises(FileExistsError, match="exists already"):
+        save_gallery_index(folder, index_of(embeddings), dataset)
 
 
 def test_embeddings_of_other_images_are_refused(tmp_path, dataset, embeddings):
-    with pytest.raises(ValueError, match="each of the 40 images; got 39"):
-        save_gallery_index(tmp_path / "index", embeddings[:-1], dataset)
+    with pytest.raises(ValueError, match=r"each of the 40 images.*has 39 rows"):
+        save_gallery_index(tmp_path / "index", index_of(embeddings[:-1]), dataset)
+    with pytest.raises(ValueError, match="and no ids"):
+        index = index_of(embeddings, np.arange(40))
+        save_gallery_index(tmp_path / "index", index, dataset)
     assert os.listdir(tmp_path) == []
 
 
@@ -99,11 +115,51 @@ def test_failure_leaves_nothing(tmp_path, dataset, embeddings, monkeypatch):
 
     monkeypatch.setattr(csv, "writer", fail)
     with pytest.raises(OSError, match="no space left"):
-        save_gallery_index(tmp_path / "deep" / "index", embeddings, dataset)
+        save_gallery_index(tmp_path / "deep" / "index", index_of(embeddings), dataset)
     assert os.listdir(tmp_path / "deep") == []
 
 
-@pytest.mark.parametrize("file", ["images.csv", "neighbours/index.ann"])
+def seal(folder, change):
+    """Writes the folder anew after a change, with checksums that fit."""
+    change()
+    files = {
+        file.relative_to(folder): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file != folder / "index.json"
+    }
+
+    def write(new):
+        (new / "neighbours").mkdir()
+        for name, content in files.items():
+            (new / name).write_bytes(content)
+
+    shutil.rmtree(folder)
+    write_sealed_folder(folder, {"kind": "gallery"}, write)
+
+
+def test_change_in_the_list_of_images_is_refused(folder):
+    rows = rows_of(folder)
+    rows[3], rows[4] = rows[4], rows[3]
+    write_rows(folder, rows)
+    with pytest.raises(ValueError, match=r"images\.csv has SHA-256"):
+        load_gallery_index(folder)
+
+
+def test_index_of_another_gallery_is_refused(folder, dataset, tmp_path):
+    other = np.random.default_rng(9).normal(size=(40, 6))
+    save_gallery_index(tmp_path / "other", index_of(other), dataset)
+    shutil.rmtree(folder / "neighbours")
+    shutil.move(tmp_path / "other" / "neighbours", folder)
+    with pytest.raises(ValueError, match=r"neighbours/index\.(ann|json) has SHA-256"):
+        load_gallery_index(folder)
+
+
+def test_folder_without_a_list_of_images_is_refused(folder):
+    with pytest.raises(ValueError, match="kind 'annoy' without a list"):
+        load_gallery_index(folder / "neighbours")
+
+
+@pytest.mark.parametrize("file", ["images.csv", "index.json", "neighbours/index.ann"])
 def test_missing_file_is_named(folder, file):
     (folder / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
@@ -145,6 +201,6 @@ def test_damaged_index_is_refused(folder):
     ],
 )
 def test_list_of_images_that_does_not_belong_is_refused(folder, change):
-    write_rows(folder, change(rows_of(folder)))
+    seal(folder, lambda: write_rows(folder, change(rows_of(folder))))
     with pytest.raises(ValueError, match=r"images\.csv.*Make the index anew"):
         load_gallery_index(folder)
