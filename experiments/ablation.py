@@ -5,8 +5,8 @@ python -m experiments.ablation --config=experiments/configs/glyphs.py \
 
 Trains the config as it is, and with layer normalisation left out, other temperatures,
 images per class (in a batch of the same size), dimensions, and plain sampling; each
-with every seed. Prints a table of the mean and the standard deviation over seeds, and
-writes to the folder:
+with every seed, measured by exact search. Prints a table of the mean and the standard
+deviation over seeds, and writes to the folder:
 
   table.md      that table
   results.csv   a row a run, with every figure
