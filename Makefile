@@ -2,7 +2,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends lint \
-	benchmark-training-step benchmark-input dist clean
+	benchmark-training-step benchmark-input benchmark-retrieval dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ benchmark-training-step: .venv/installed-test ## Time a training step of the mod
 
 benchmark-input: .venv/installed-test ## Time the input pipeline
 	.venv/bin/python -m tests.benchmarks.benchmark_input_pipeline
+
+benchmark-retrieval: .venv/installed-test ## Time exact retrieval against faiss and others
+	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_dml.evaluation.comparable_rows import comparable_rows
+from keras_dml.evaluation.unit_rows import row_scales
 
 # A block ends where a class does if that leaves at most this share of it empty.
 _EMPTY_SHARE = 1 / 8
@@ -42,6 +43,7 @@ class ClassBlocks:
                 self.cuts[block] : self.cuts[block + 1]
             ]
         self._embeddings = embeddings
+        self._scales = None if embeddings.dtype == np.uint8 else row_scales(embeddings)
 
     def __len__(self):
         """The number of blocks."""
@@ -54,7 +56,8 @@ class ClassBlocks:
     def rows(self, block: int) -> np.ndarray:
         """The rows of a block as `comparable_rows` makes them, (side, width)."""
         order = self.order[self.cuts[block] : self.cuts[block + 1]]
-        return comparable_rows(self._embeddings[order], self.side)
+        scales = None if self._scales is None else self._scales[:, order]
+        return comparable_rows(self._embeddings[order], self.side, scales)
 
     def spans(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in `order` classes begin and end; at 0 both for those not in it."""

@@ -9,12 +9,15 @@ from keras_dml.evaluation.unit_rows import unit_rows
 _WORD_BYTES = 8
 
 
-def comparable_rows(rows: np.ndarray, row_multiple: int) -> np.ndarray:
+def comparable_rows(
+    rows: np.ndarray, row_multiple: int, scales: np.ndarray | None = None
+) -> np.ndarray:
     """Makes embeddings or packed codes ready for `similarities`.
 
     Args:
         rows: (n, dim) float, every value finite, or (n, bytes) uint8 packed codes.
         row_multiple: zero rows are added until the row count is a multiple of this.
+        scales: (2, n, 1), the `row_scales` of embeddings if those are known already.
 
     Returns:
         float32 (n, dim) rows of length one. Of codes, uint8 (n, bytes) if faiss is
@@ -22,7 +25,7 @@ def comparable_rows(rows: np.ndarray, row_multiple: int) -> np.ndarray:
         added rows are at the end, and 0.
     """
     if rows.dtype != np.uint8:
-        return unit_rows(rows, row_multiple)
+        return unit_rows(rows, row_multiple, scales)
     count = -(-len(rows) // row_multiple) * row_multiple
     if importlib.util.find_spec("faiss"):
         codes = np.zeros((count, -(-rows.shape[1] // _WORD_BYTES) * _WORD_BYTES), "u1")

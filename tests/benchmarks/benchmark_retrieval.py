@@ -149,10 +149,8 @@ def _measure(title, contestants, reference):
     for name, seconds in medians.items():
         ratio = seconds / medians[reference]
         recall = f"{100 * recalls[name][1]:.2f}" if recalls[name] else "–"
-        print(
-            f"| {name} | {seconds:.2f} | {ratio:.2f} | {memory[name]:,.0f} | {recall} |",
-            flush=True,
-        )
+        cells = name, f"{seconds:.2f}", f"{ratio:.2f}", f"{memory[name]:,.0f}", recall
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _floats(title, *images):

@@ -7,6 +7,7 @@ import pytest
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
 from keras_dml.evaluation.rank_counts import rank_counts
+from keras_dml.evaluation.unit_rows import unit_rows
 
 # `keras_dml.evaluation.rank_counts` is the module; its tiles are made small here.
 module = sys.modules[rank_counts.__module__]
@@ -51,8 +52,8 @@ def test_memory_mapped_rows_of_any_float_are_measured(tmp_path, dtype):
     assert recall_at_k(mapped, classes) == expected
 
 
-def test_only_a_block_of_a_memory_mapped_array_is_read_at_a_time():
-    # What np.asarray keeps of a subclass is its memory; what is read of it is counted.
+def test_only_a_block_of_a_memory_mapped_array_is_read_at_a_time(monkeypatch):
+    monkeypatch.setattr(sys.modules[unit_rows.__module__], "_BLOCK_VALUES", 8 * 50)
     rows_read = []
 
     class Watched(np.ndarray):
