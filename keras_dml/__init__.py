@@ -1,13 +1,14 @@
 """Deep metric learning as classification, in plain Keras.
 
-`layers`, `models` and `optimizers` need Keras alone and are imported at once, so
-that saved models find them. The other rooms need TensorFlow or Annoy and are
+`layers`, `losses`, `models` and `optimizers` need Keras alone and are imported at once,
+so that saved models find them. The other rooms need TensorFlow or Annoy and are
 imported when first named: `keras_dml.data`, `.evaluation`, `.training`, `.serving`.
 """
 
 import importlib
 
 from keras_dml import layers
+from keras_dml import losses
 from keras_dml import models
 from keras_dml import optimizers
 
@@ -19,6 +20,7 @@ __all__ = [
     "data",
     "evaluation",
     "layers",
+    "losses",
     "models",
     "optimizers",
     "serving",

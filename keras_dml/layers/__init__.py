@@ -6,10 +6,12 @@ from keras_dml.layers.normalized_softmax import NormalizedSoftmax
 from keras_dml.layers.parameter_free_layer_normalization import (
     ParameterFreeLayerNormalization,
 )
+from keras_dml.layers.proxies import Proxies
 
 __all__ = [
     "L2Normalization",
     "NormalizedSoftmax",
     "ParameterFreeLayerNormalization",
+    "Proxies",
     "l2_normalize",
 ]

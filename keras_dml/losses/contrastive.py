@@ -1,0 +1,63 @@
+"""Contrastive loss over all pairs of a batch."""
+
+import keras
+
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.distances import distances
+from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses.pair_loss import PairLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class Contrastive(PairLoss):
+    """Draws the images of a class together and pushes others a margin apart.
+
+    `½ mean_p D(p)² + ½ mean_n max(margin - D(n), 0)²`, `D` being the Euclidean distance
+    of a pair, p all pairs of one class and n all pairs of two classes.
+
+    The paper's equation 4 adds up the pairs. Here each kind has its own mean, because a
+    batch holds many times more pairs of two classes than of one. With as many of each
+    it is half the mean of TensorFlow Addons' `ContrastiveLoss`, which takes
+    distances of ready-made pairs and leaves the paper's ½ out: over a pair
+    (p, n), `½ (D(p)² + max(margin - D(n), 0)²)`, the mean itself.
+    pytorch-metric-learning's `ContrastiveLoss` does not square the distances, and its
+    reducer leaves the zeros out of both means.
+
+    Args:
+        margin: above 0. The default, 1, is TensorFlow Addons' and
+            pytorch-metric-learning's; the paper names none. Unit vectors are
+            at most 2 apart.
+        **kwargs: those of `PairLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels.
+        y_pred: (batch, dim) embeddings, compared as they are.
+
+    Raises:
+        ValueError: if the margin is out of range, or as in `PairLoss`.
+
+    Example:
+        >>> embedder.compile("sgd", keras_dml.losses.Contrastive())
+        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+
+    Reference:
+        [Hadsell, Chopra & LeCun, 2006](https://doi.org/10.1109/CVPR.2006.100),
+        equation 4.
+    """
+
+    def __init__(self, margin=1.0, name="contrastive", **kwargs):
+        """Checks the margin; the class docstring has the arguments."""
+        super().__init__(name=name, **kwargs)
+        self.margin = checked_number(margin, "margin", 1.0, above=0)
+
+    def value(self, positives, negatives, embeddings):
+        """Computes the loss of the batch."""
+        squares = distances(embeddings, squared=True)
+        missing = keras.ops.relu(self.margin - distances(embeddings))
+        together = masked_mean(squares, positives)
+        apart = masked_mean(keras.ops.square(missing), negatives)
+        return (together + apart) / 2
+
+    def get_config(self):
+        """Adds the margin to the configuration."""
+        return {**super().get_config(), "margin": self.margin}

@@ -1,0 +1,55 @@
+"""CosFace: softmax with a margin of the cosine."""
+
+import keras
+
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.proxy_loss import ProxyLoss
+from keras_dml.losses.softmax_loss import softmax_loss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class CosFace(ProxyLoss):
+    """Softmax cross-entropy that asks for a cosine greater by a margin.
+
+    For an image of class y, `log(Σ_z exp(l_z)) - l_y` with
+
+    `l_y = scale (cos_y - margin)`, `l_z = scale cos_z` for all other classes z,
+
+    averaged over the batch. With margin 0 it is the normalised softmax of temperature
+    1 / scale. It is pytorch-metric-learning's `CosFaceLoss`.
+
+    Args:
+        margin: 0 or more. The default, 0.35, is the paper's.
+        scale: above 0. The default, 64, is the paper's (its `s`).
+        **kwargs: those of `ProxyLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels from 0.
+        y_pred: (batch, classes) cosines, as `keras_dml.layers.Proxies` gives.
+
+    Raises:
+        ValueError: if an argument is out of range, or as in `ProxyLoss`.
+
+    Example:
+        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> model = keras.Model(embedder.input, cosines)
+        >>> model.compile("sgd", keras_dml.losses.CosFace(), metrics=["accuracy"])
+
+    Reference:
+        [Wang et al., 2018](https://arxiv.org/abs/1801.09414), equation 4.
+    """
+
+    def __init__(self, margin=0.35, scale=64.0, name="cos_face", **kwargs):
+        """Checks the arguments; the class docstring has them."""
+        super().__init__(name=name, **kwargs)
+        self.margin = checked_number(margin, "margin", 0.35, least=0)
+        self.scale = checked_number(scale, "scale", 64.0, above=0)
+
+    def losses(self, is_own, cosines):
+        """Computes the loss of each image."""
+        cosines = keras.ops.where(is_own, cosines - self.margin, cosines)
+        return softmax_loss(self.scale * cosines, is_own)
+
+    def get_config(self):
+        """Adds margin and scale to the configuration."""
+        return {**super().get_config(), "margin": self.margin, "scale": self.scale}

@@ -1,0 +1,102 @@
+"""Multi-similarity loss."""
+
+import keras
+
+from keras_dml.layers import l2_normalize
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.masked_extremes import masked_max
+from keras_dml.losses.masked_extremes import masked_min
+from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses.pair_loss import PairLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class MultiSimilarity(PairLoss):
+    """Mines the pairs that are out of order, and weighs them by their cosine.
+
+    The mean over all images i of the batch of
+
+    `log(1 + Σ_k exp(-alpha (s(i, k) - base))) / alpha
+    + log(1 + Σ_n exp(beta (s(i, n) - base))) / beta`,
+
+    `s` being the cosine, k the positives of i with `s(i, k) - epsilon < max_n s(i, n)`
+    and n its negatives with `s(i, n) + epsilon > min_k s(i, k)`, the extremes taken
+    over all of them. An image with no such pair, or without positives or
+    negatives, counts as 0.
+
+    It is pytorch-metric-learning's `MultiSimilarityLoss` with `MultiSimilarityMiner`,
+    and the authors' own code. TensorFlow Addons has none.
+
+    Args:
+        alpha: the paper's α, above 0; its value is 2.
+        beta: the paper's β, above 0; its value is 50.
+        base: the paper's λ, a cosine. The default, 0.5, is that of the authors' code.
+        epsilon: the slack of the mining, 0 or more; the paper's ε, 0.1.
+        **kwargs: those of `PairLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels.
+        y_pred: (batch, dim) embeddings, of any length.
+
+    Raises:
+        ValueError: if an argument is out of range, or as in `PairLoss`.
+
+    Example:
+        >>> embedder.compile("sgd", keras_dml.losses.MultiSimilarity())
+        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+
+    Reference:
+        [Wang et al., 2019](https://arxiv.org/abs/1904.06627), equations 11, 12 and 15;
+        [the authors' code](https://github.com/msight-tech/research-ms-loss).
+    """
+
+    def __init__(
+        self,
+        alpha=2.0,
+        beta=50.0,
+        base=0.5,
+        epsilon=0.1,
+        name="multi_similarity",
+        **kwargs,
+    ):
+        """Checks the arguments; the class docstring has them."""
+        super().__init__(name=name, **kwargs)
+        self.alpha = checked_number(alpha, "alpha", 2.0, above=0)
+        self.beta = checked_number(beta, "beta", 50.0, above=0)
+        self.base = checked_number(base, "base", 0.5)
+        self.epsilon = checked_number(epsilon, "epsilon", 0.1, least=0)
+
+    def value(self, positives, negatives, embeddings):
+        """Computes the loss of the batch."""
+        embeddings = l2_normalize(embeddings)
+        cosines = embeddings @ keras.ops.transpose(embeddings)
+        nearest_negative = masked_max(cosines, negatives)[:, None]
+        farthest_positive = masked_min(cosines, positives)[:, None]
+        has_both = keras.ops.logical_and(
+            keras.ops.any(positives, axis=-1), keras.ops.any(negatives, axis=-1)
+        )[:, None]
+        is_hard_positive = keras.ops.logical_and(
+            keras.ops.logical_and(positives, has_both),
+            cosines - self.epsilon < nearest_negative,
+        )
+        is_hard_negative = keras.ops.logical_and(
+            keras.ops.logical_and(negatives, has_both),
+            cosines + self.epsilon > farthest_positive,
+        )
+        together = keras.ops.softplus(
+            masked_log_sum_exp(self.alpha * (self.base - cosines), is_hard_positive)
+        )
+        apart = keras.ops.softplus(
+            masked_log_sum_exp(self.beta * (cosines - self.base), is_hard_negative)
+        )
+        return keras.ops.mean(together / self.alpha + apart / self.beta)
+
+    def get_config(self):
+        """Adds alpha, beta, base and epsilon to the configuration."""
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "base": self.base,
+            "epsilon": self.epsilon,
+        }

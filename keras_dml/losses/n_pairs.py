@@ -1,0 +1,70 @@
+"""N-pairs loss."""
+
+import keras
+
+from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses.pair_loss import PairLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class NPairs(PairLoss):
+    """Classifies the positive of each class's anchor among all classes' positives.
+
+    A class of the batch gives one pair: its first image is the anchor a, its second the
+    positive p; any more, and classes of one image, are left out. The loss is the mean
+    over the classes c of
+
+    `log(Σ_d exp(a_c · p_d)) - a_c · p_c`,
+
+    d being all classes with a pair. Make batches of 2 images a class, to waste none.
+
+    The products are of the embeddings as they are. The paper's are not scaled to
+    length 1, but kept short by an L2 term, here the optimiser's: give it the output
+    before `L2Normalization`, as with unit vectors the softmax is almost flat.
+
+    It is pytorch-metric-learning's `NPairsLoss` on embeddings that it is told not to
+    normalise. TensorFlow Addons' `NpairsLoss` is the same softmax over a matrix of
+    products that the caller computes.
+
+    Args:
+        **kwargs: those of `PairLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels.
+        y_pred: (batch, dim) embeddings.
+
+    Raises:
+        ValueError: as in `PairLoss`.
+
+    Example:
+        >>> features = keras.Model(embedder.input, embedder.layers[-1].input)
+        >>> features.compile("sgd", keras_dml.losses.NPairs())
+        >>> features.fit(class_balanced_batches(train, 37, 2))
+
+    Reference:
+        [Sohn, 2016](https://papers.nips.cc/paper/6200), equation 7.
+    """
+
+    def __init__(self, name="n_pairs", **kwargs):
+        """Takes the arguments that every `PairLoss` takes."""
+        super().__init__(name=name, **kwargs)
+
+    def value(self, positives, negatives, embeddings):
+        """Computes the loss of the batch."""
+        positions = keras.ops.arange(keras.ops.shape(embeddings)[0])
+        is_earlier = positions[None, :] < positions[:, None]
+        earlier = keras.ops.sum(
+            keras.ops.cast(keras.ops.logical_and(positives, is_earlier), "int32"), -1
+        )
+        is_anchor = keras.ops.logical_and(
+            earlier == 0, keras.ops.any(positives, axis=-1)
+        )
+        is_positive = earlier == 1
+        products = embeddings @ keras.ops.transpose(embeddings)
+        partition = masked_log_sum_exp(
+            products, keras.ops.broadcast_to(is_positive, keras.ops.shape(products))
+        )
+        losses = partition[:, None] - products
+        is_pair = keras.ops.logical_and(is_anchor[:, None], is_positive[None, :])
+        return masked_mean(losses, keras.ops.logical_and(is_pair, positives))

@@ -1,0 +1,77 @@
+"""Proxy-Anchor loss."""
+
+import keras
+
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses.proxy_loss import ProxyLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class ProxyAnchor(ProxyLoss):
+    """Each proxy draws its class in the batch and pushes the rest of it away.
+
+    `mean_{p with images} log(1 + Σ_{x of p} exp(-alpha (s(x, p) - margin)))
+    + mean_p log(1 + Σ_{x not of p} exp(alpha (s(x, p) + margin)))`,
+
+    `s` being the cosine; the first mean is over the proxies whose class is in
+    the batch, the second over all. Under `MirroredStrategy` the batch is that of
+    a replica. It is pytorch-metric-learning's `ProxyAnchorLoss`. The authors train
+    the proxies with 100 times the learning rate of the rest.
+
+    The value does not belong to single images, so there are no sample weights.
+
+    Args:
+        margin: the paper's δ, 0 or more. The default, 0.1, is the paper's.
+        alpha: the paper's α, above 0; its value is 32.
+        **kwargs: those of `ProxyLoss`; a reduction of "sum" multiplies the value by the
+            size of the batch.
+
+    Call arguments:
+        y_true: (batch,) integer labels from 0.
+        y_pred: (batch, classes) cosines, as `keras_dml.layers.Proxies` gives.
+
+    Raises:
+        ValueError: if an argument is out of range, there are sample weights, or as in
+            `ProxyLoss`.
+
+    Example:
+        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> model = keras.Model(embedder.input, cosines)
+        >>> model.compile("sgd", keras_dml.losses.ProxyAnchor(), metrics=["accuracy"])
+
+    Reference:
+        [Kim et al., 2020](https://arxiv.org/abs/2003.13911), equation 4.
+    """
+
+    def __init__(self, margin=0.1, alpha=32.0, name="proxy_anchor", **kwargs):
+        """Checks the arguments; the class docstring has them."""
+        super().__init__(name=name, **kwargs)
+        self.margin = checked_number(margin, "margin", 0.1, least=0)
+        self.alpha = checked_number(alpha, "alpha", 32.0, above=0)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        """Gives the loss of a batch."""
+        if sample_weight is not None:
+            raise ValueError(
+                "ProxyAnchor takes no sample_weight (nor class_weight), as its value "
+                "does not belong to single images. Leave it out."
+            )
+        return super().__call__(y_true, y_pred)
+
+    def losses(self, is_own, cosines):
+        """Gives each image the value of the batch, whose mean it is."""
+        together = keras.ops.softplus(
+            masked_log_sum_exp(self.alpha * (self.margin - cosines), is_own, axis=0)
+        )
+        is_other = keras.ops.logical_not(is_own)
+        apart = keras.ops.softplus(
+            masked_log_sum_exp(self.alpha * (cosines + self.margin), is_other, axis=0)
+        )
+        together = masked_mean(together, keras.ops.any(is_own, axis=0))
+        return keras.ops.zeros_like(cosines[:, 0]) + together + keras.ops.mean(apart)
+
+    def get_config(self):
+        """Adds margin and alpha to the configuration."""
+        return {**super().get_config(), "margin": self.margin, "alpha": self.alpha}

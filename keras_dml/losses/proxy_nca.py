@@ -1,0 +1,56 @@
+"""Proxy-NCA."""
+
+import keras
+
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses.proxy_loss import ProxyLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class ProxyNCA(ProxyLoss):
+    """Nearer to the proxy of the own class than to those of the others.
+
+    For an image x of class y, averaged over the batch,
+
+    `D_y / temperature + log(Σ_{z≠y} exp(-D_z / temperature))`,
+
+    `D_z = |x - p_z|² = 2 - 2 cos_z` of unit vectors. The own class is left out of the
+    sum, so the loss has no lower bound of 0; `ProxyNCAPlusPlus` takes it in, and so
+    does pytorch-metric-learning's `ProxyNCALoss`.
+
+    Args:
+        temperature: above 0. The paper has none, which is 1, the default; with 1/9 it
+            is the baseline of the paper on Proxy-NCA++.
+        **kwargs: those of `ProxyLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels from 0.
+        y_pred: (batch, classes) cosines, as `keras_dml.layers.Proxies` gives.
+
+    Raises:
+        ValueError: if the temperature is out of range, or as in `ProxyLoss`.
+
+    Example:
+        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> model = keras.Model(embedder.input, cosines)
+        >>> model.compile("sgd", keras_dml.losses.ProxyNCA(), metrics=["accuracy"])
+
+    Reference:
+        [Movshovitz-Attias et al., 2017](https://arxiv.org/abs/1703.07464), section 3.
+    """
+
+    def __init__(self, temperature=1.0, name="proxy_nca", **kwargs):
+        """Checks the temperature; the class docstring has the arguments."""
+        super().__init__(name=name, **kwargs)
+        self.temperature = checked_number(temperature, "temperature", 1.0, above=0)
+
+    def losses(self, is_own, cosines):
+        """Computes the loss of each image."""
+        logits = (2 * cosines - 2) / self.temperature
+        own = keras.ops.sum(keras.ops.where(is_own, logits, 0), axis=-1)
+        return masked_log_sum_exp(logits, keras.ops.logical_not(is_own)) - own
+
+    def get_config(self):
+        """Adds the temperature to the configuration."""
+        return {**super().get_config(), "temperature": self.temperature}

@@ -1,0 +1,17 @@
+"""Softmax cross-entropy with a mask for the own class."""
+
+import keras
+
+
+def softmax_loss(logits, is_own):
+    """`log(Σ_z exp(logit_z)) - logit_y` of each row, y being where `is_own` is true.
+
+    Args:
+        logits: (batch, classes) floats.
+        is_own: (batch, classes) booleans, one true in each row.
+
+    Returns:
+        (batch,) losses.
+    """
+    own = keras.ops.sum(keras.ops.where(is_own, logits, 0), axis=-1)
+    return keras.ops.logsumexp(logits, axis=-1) - own

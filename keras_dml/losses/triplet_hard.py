@@ -1,0 +1,80 @@
+"""Triplet loss with the hardest positive and negative."""
+
+import keras
+
+from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses.distances import distances
+from keras_dml.losses.masked_extremes import masked_max
+from keras_dml.losses.masked_extremes import masked_min
+from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses.pair_loss import PairLoss
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class TripletHard(PairLoss):
+    """Triplet loss of each image with its farthest positive and nearest negative.
+
+    The mean over the images a that have both of
+
+    `max(max_p D(a, p) - min_n D(a, n) + margin, 0)`, `D(x, y) = |x - y|`,
+
+    p being of a's class and n of another; or, soft, of `log(1 + exp(max_p D(a, p) -
+    min_n D(a, n)))`. Two distances that tie share the gradient.
+
+    It is pytorch-metric-learning's `TripletMarginLoss` with `BatchHardMiner` and
+    `MeanReducer`; its default reducer leaves the zeros out of the mean. TensorFlow
+    Addons' `TripletHardLoss` squares the distances unless told `distance_metric="L_1"`,
+    has a margin of 1, and also counts images without a positive or a negative.
+
+    Args:
+        margin: above 0. The default, 0.2, is one of the paper's.
+        soft: the paper's softplus in place of margin and hinge.
+        squared: square the distances.
+        **kwargs: those of `PairLoss`.
+
+    Call arguments:
+        y_true: (batch,) integer labels.
+        y_pred: (batch, dim) embeddings, compared as they are.
+
+    Raises:
+        ValueError: if the margin is out of range, or as in `PairLoss`.
+
+    Example:
+        >>> embedder.compile("sgd", keras_dml.losses.TripletHard())
+        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+
+    Reference:
+        [In Defense of the Triplet Loss](https://arxiv.org/abs/1703.07737), equation 5
+        and section 2.
+    """
+
+    def __init__(
+        self, margin=0.2, soft=False, squared=False, name="triplet_hard", **kwargs
+    ):
+        """Checks the margin; the class docstring has the arguments."""
+        super().__init__(name=name, **kwargs)
+        self.margin = checked_number(margin, "margin", 0.2, above=0)
+        self.soft = bool(soft)
+        self.squared = bool(squared)
+
+    def value(self, positives, negatives, embeddings):
+        """Computes the loss of the batch."""
+        between = distances(embeddings, self.squared)
+        gaps = masked_max(between, positives) - masked_min(between, negatives)
+        if self.soft:
+            losses = keras.ops.softplus(gaps)
+        else:
+            losses = keras.ops.relu(gaps + self.margin)
+        has_both = keras.ops.logical_and(
+            keras.ops.any(positives, axis=-1), keras.ops.any(negatives, axis=-1)
+        )
+        return masked_mean(losses, has_both)
+
+    def get_config(self):
+        """Adds margin, soft and squared to the configuration."""
+        return {
+            **super().get_config(),
+            "margin": self.margin,
+            "soft": self.soft,
+            "squared": self.squared,
+        }

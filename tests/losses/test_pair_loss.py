@@ -1,0 +1,63 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_dml.losses import Contrastive
+from keras_dml.losses import CosFace
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAM = pathlib.Path(__file__).with_name("train_pairs_on_two_cpus.py")
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
+)
+def test_two_replicas_learn_from_the_mean_of_their_own_pairs():
+    finished = subprocess.run(
+        [sys.executable, PROGRAM],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(finished.stdout.splitlines()[-1])
+    assert found.pop("replicas") == 2
+    for name in ("TripletSemiHard", "ProxyAnchor"):
+        assert found[name]["moved"] > 1e-3
+        assert found[name]["apart"] < 1e-5
+        assert found[name]["loss"] == pytest.approx(found[name]["loss by hand"], 1e-4)
+
+
+@pytest.mark.parametrize("floatx", ["float16", "bfloat16"])
+def test_half_precision_everywhere_neither_rounds_values_nor_merges_labels(floatx):
+    before = keras.config.floatx()
+    keras.config.set_floatx(floatx)
+    try:
+        pairs, proxies = Contrastive(), CosFace()
+    finally:
+        keras.config.set_floatx(before)
+    # 2,048 and 2,049 are one number in both.
+    labels = np.array([2048, 2049])
+    x = np.array([[0.0, 0.0], [0.3, 0.0]], np.float32)
+    assert float(pairs(labels, x)) == pytest.approx(0.7**2 / 2, rel=1e-6)
+    cosines = np.zeros((2, 2050), np.float32)
+    cosines[0, 2048] = cosines[1, 2049] = 1
+    expected = np.log1p(2049 * np.exp(-64 * 0.65))
+    assert float(proxies(labels, cosines)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_reductions_are_those_of_keras():
+    labels = np.array([0, 0, 1])
+    x = np.array([[0.0], [2.0], [9.0]], np.float32)
+    for reduction, value in (("sum_over_batch_size", 2), ("sum", 6), (None, [2, 2, 2])):
+        found = Contrastive(reduction=reduction)(labels, x)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), value)
+    with pytest.raises(ValueError, match="reduction"):
+        Contrastive(reduction="average")
