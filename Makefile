@@ -32,10 +32,10 @@ test: .venv/installed-test ## Run the default tests
 test-slow: .venv/installed-test ## Run the tests that take minutes
 	.venv/bin/python -m pytest -m slow
 
-test-backends: .venv/installed-test ## Test layers, models and SGD on each backend of Keras
+test-backends: .venv/installed-test ## Test layers, losses, models and SGD on each backend of Keras
 	for backend in tensorflow jax torch; do \
 		KERAS_BACKEND=$$backend .venv/bin/python -m pytest \
-			tests/layers tests/models/test_embedding_model.py \
+			tests/layers tests/losses tests/models/test_embedding_model.py \
 			tests/models/test_pixel_preprocessing.py \
 			tests/models/test_pixel_normalization.py tests/models/test_torch_weights.py \
 			tests/models/test_resnet50.py tests/models/test_googlenet.py \

@@ -109,7 +109,7 @@ def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
 
     names = {}
     blocks = code_blocks("README.md", "python")
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     history = names["model"].history.history
