@@ -103,7 +103,7 @@ def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
         ran.append(words[2].removeprefix("experiments."))
     assert ran == [
         *("train", "prepare", "train"),
-        *("train", "evaluate", "search", "export"),
+        *("train", "evaluate", "search", "index", "search", "export"),
     ]
     assert pathlib.Path("saved_models/glyphs/serving/2").is_dir()
 

@@ -4,6 +4,7 @@ from keras_dml.data.cars196 import cars196
 from keras_dml.data.check_images import check_images
 from keras_dml.data.class_balanced_batches import class_balanced_batches
 from keras_dml.data.class_balanced_plan import class_balanced_plan
+from keras_dml.data.class_folders import class_folders
 from keras_dml.data.cub200 import cub200
 from keras_dml.data.glyphs import glyphs
 from keras_dml.data.image_dataset import ImageDataset
@@ -19,6 +20,7 @@ __all__ = [
     "check_images",
     "class_balanced_batches",
     "class_balanced_plan",
+    "class_folders",
     "cub200",
     "glyphs",
     "image_folder",

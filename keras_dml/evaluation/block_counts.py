@@ -74,7 +74,8 @@ class BlockCounts:
         nearest = others.max(axis=1)
         with self._lock:
             reaching = np.flatnonzero(nearest >= self._to_reach)
-            near, to_reach = others[reaching], self._to_reach[reaching, np.newaxis]
+            near = _rows(others, reaching)
+            to_reach = self._to_reach[reaching, np.newaxis]
             self.above[reaching] += np.count_nonzero(near > to_reach, axis=1)
             self.tied[reaching] += np.count_nonzero(near == to_reach, axis=1)
             if self._every:
@@ -96,7 +97,7 @@ class BlockCounts:
         reaching = np.flatnonzero(nearest >= self._last_hopeful)
         if not len(reaching):
             return
-        near = others[reaching]
+        near = _rows(others, reaching)
         rows, columns = np.nonzero(near >= self._last_hopeful[reaching, np.newaxis])
         values = near[rows, columns]
         rows = reaching[rows]
@@ -118,6 +119,13 @@ class BlockCounts:
         last = self._own[rows, hopeful - 1]
         _, highest = extremes(last.dtype)
         self._last_hopeful[rows] = np.where(hopeful > 0, last, highest)
+
+
+def _rows(tile, rows):
+    # Of a transposed tile, taking columns of the tile itself is several times faster.
+    if tile.flags.c_contiguous:
+        return tile[rows]
+    return np.take(tile.T, rows, axis=1).T
 
 
 def _keys(rows, values, each=1):

@@ -16,6 +16,7 @@ module = sys.modules[rank_counts.__module__]
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     monkeypatch.setattr(module, "SIDE", 64)
+    monkeypatch.setattr(module, "CODE_SIDE", 64)
 
 
 def counts_of(*arguments):

@@ -162,6 +162,7 @@ def classes_of_many_sizes(draw):
 @pytest.fixture(params=[module._MOST_PLACES, 0], ids=["symmetric", "by_query"])
 def small_tiles(request, monkeypatch):
     monkeypatch.setattr(module, "SIDE", 64)
+    monkeypatch.setattr(module, "CODE_SIDE", 64)
     monkeypatch.setattr(module, "_MOST_PLACES", request.param)
 
 

@@ -131,6 +131,47 @@ def test_recall_of_real_valued_embeddings_is_that_of_a_full_sort():
     assert recall_at_k(embeddings, labels) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("itself", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_recall_is_that_of_neighbours_found_by_faiss(itself, packed):
+    faiss = pytest.importorskip("faiss")
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 250, 3000)
+    rows = rng.normal(size=(250, 96))[labels] + 1.6 * rng.normal(size=(3000, 96))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    if packed:
+        rows = binary_codes(rows)
+    queries, gallery = (rows, rows) if itself else (rows[:1000], rows[1000:])
+    query_labels, gallery_labels = (
+        (labels, labels) if itself else (labels[:1000], labels[1000:])
+    )
+    index = faiss.IndexBinaryFlat(96) if packed else faiss.IndexFlatIP(96)
+    index.add(gallery)
+    _, ids = index.search(queries, 200)
+    hits = gallery_labels[ids] == query_labels[:, np.newaxis]
+    if itself:
+        hits[ids == np.arange(3000)[:, np.newaxis]] = False
+    found = {
+        ties: recall_at_k(
+            queries,
+            query_labels,
+            *((None, None) if itself else (gallery, gallery_labels)),
+            (1, 8),
+            ties,
+        )
+        for ties in ("worst", "best")
+    }
+    assert 0.1 < found["worst"][1] <= found["best"][1] < 0.9
+    for k in (1, 8):
+        # faiss breaks ties as it likes, so its recall lies between the two.
+        place = np.cumsum(ids != np.arange(len(ids))[:, np.newaxis], axis=1)
+        among = place <= k if itself else np.arange(200) < k
+        by_faiss = np.any(hits & among, axis=1).mean()
+        assert found["worst"][k] <= by_faiss <= found["best"][k]
+        if not packed:
+            assert found["worst"][k] == found["best"][k]
+
+
 def test_query_is_left_out_by_identity_when_scores_tie_across_classes():
     # Each image has a double in the other class. Dropping whichever comes first in a
     # sort would drop the double and find a neighbour of the right class every time.

@@ -1,0 +1,74 @@
+"""Indexes images of your own with a run's model, to be searched.
+
+python -m experiments.index --run=saved_models/RUN --data_dir=photos \\
+    --output_dir=photos.index
+
+takes the images in photos/<class>/ and writes a new folder, which
+`experiments.search --run=saved_models/RUN --index=photos.index --image=query.jpg`
+searches. An approximate index is given the least effort that agrees with exact search
+on --agreement of the --k nearest, and the agreement is kept with it and printed.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import program
+from experiments.describe_agreement import describe_agreement
+from experiments.load_run import load_embedder
+from experiments.load_run import load_run_config
+from keras_dml import data
+from keras_dml import evaluation
+from keras_dml import serving
+from keras_dml.evaluation.calibrated_neighbours import KINDS
+
+_RUN = flags.DEFINE_string("run", None, "The folder of a run.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "The folder of the images, with one folder a class."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The index, a new folder.")
+_KIND = flags.DEFINE_enum(
+    "kind",
+    "exact",
+    KINDS,
+    "How to search. Up to some 100,000 images exact search is often the fastest, too.",
+)
+_K = flags.DEFINE_integer(
+    "k", 10, "How many neighbours will be asked for.", lower_bound=1
+)
+_AGREEMENT = flags.DEFINE_float(
+    "agreement",
+    0.99,
+    "The share of an exact search's neighbours that the index is to find.",
+    lower_bound=0,
+    upper_bound=1,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Makes the same index again.", lower_bound=0)
+flags.mark_flags_as_required(["run", "data_dir", "output_dir"])
+
+
+def main(argv):
+    """Images → embeddings → index."""
+    del argv
+    run = pathlib.Path(_RUN.value)
+    output_dir = pathlib.Path(_OUTPUT_DIR.value)
+    config = load_run_config(run)
+    if output_dir.exists():
+        raise FileExistsError(f"--output_dir={str(output_dir)!r} is there already.")
+    gallery = data.class_folders(_DATA_DIR.value)
+    embedder = load_embedder(run / "embedding.keras")
+    data.check_images(gallery)
+    index = evaluation.calibrated_neighbours(
+        _KIND.value,
+        evaluation.embed(embedder, gallery, config["resize"]),
+        _K.value,
+        target=_AGREEMENT.value,
+        seed=_SEED.value,
+    )
+    serving.save_gallery_index(output_dir, index, gallery)
+    agreement = describe_agreement(index, _K.value)
+    print(f"{output_dir}: {len(gallery):,} images. {agreement}")
+
+
+if __name__ == "__main__":
+    program.run(main)
