@@ -34,6 +34,7 @@ from experiments.build import build_batches
 from experiments.build import build_models
 from experiments.build import compile_model
 from experiments.check_config import check_config
+from experiments.check_replicas import check_replicas
 from experiments.load_data import load_data
 from experiments.measure import measure
 from keras_dml import data
@@ -84,9 +85,7 @@ def main(argv):
         for seed in seeds:
             varied = _varied(config, variant, seed)
             check_config(varied)
-            training.check_batch_divides(
-                varied.classes, varied.images_per_class, strategy.num_replicas_in_sync
-            )
+            check_replicas(varied, strategy.num_replicas_in_sync)
             todo[f"{variant.name},seed={seed}"] = varied
     data.check_images(test)
 

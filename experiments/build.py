@@ -4,8 +4,10 @@ import keras
 import ml_collections
 import tensorflow as tf
 
+from experiments.losses import LOSSES
+from experiments.losses import batch_shape
+from experiments.losses import loss_input
 from keras_dml import data
-from keras_dml import layers
 from keras_dml import models
 from keras_dml import optimizers
 from keras_dml import training
@@ -14,18 +16,19 @@ from keras_dml import training
 def build_models(
     config: ml_collections.ConfigDict, num_classes: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
-    """Makes (the trunk, the embedding model on it, the classifier on that)."""
+    """Makes (the trunk, the embedding model on it, what the loss takes on that)."""
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
-    logits = layers.NormalizedSoftmax(num_classes, config.temperature)(embedder.output)
-    return trunk, embedder, keras.Model(embedder.input, logits)
+    output = loss_input(config, embedder, num_classes)
+    return trunk, embedder, keras.Model(embedder.input, output)
 
 
 def build_batches(
     config: ml_collections.ConfigDict, train: data.ImageDataset
 ) -> tf.data.Dataset:
-    """Makes the batches of `classes` × `images_per_class`, balanced or not."""
+    """Makes the batches of `batch_shape`, balanced or not."""
+    classes, images_per_class = batch_shape(config)
     options = {
         "image_size": config.image_size,
         "resize": config.resize,
@@ -34,12 +37,11 @@ def build_batches(
         "seed": config.seed,
     }
     if not config.balanced:
-        batch_size = config.classes * config.images_per_class
-        return data.shuffled_batches(train, batch_size, **options)
+        return data.shuffled_batches(train, classes * images_per_class, **options)
     return data.class_balanced_batches(
         train,
-        config.classes,
-        config.images_per_class,
+        classes,
+        images_per_class,
         replacement=config.replacement,
         **options,
     )
@@ -48,9 +50,10 @@ def build_batches(
 def compile_model(
     config: ml_collections.ConfigDict, model: keras.Model, steps_per_epoch: int
 ) -> None:
-    """Gives the classifier the paper's optimiser, schedule and loss."""
+    """Gives the model the config's loss, and the paper's optimiser and schedule."""
+    loss = LOSSES[config.loss]
     learning_rate = training.step_decay(
-        config.learning_rate,
+        config.learning_rate * loss.rate,
         config.epochs,
         config.decay_at,
         steps_per_epoch,
@@ -58,6 +61,6 @@ def compile_model(
     )
     model.compile(
         optimizers.SGD(learning_rate, config.momentum, config.l2),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        loss.make(),
+        metrics=loss.metrics,
     )

@@ -4,6 +4,8 @@ import importlib.util
 
 import ml_collections
 
+from experiments.losses import LOSSES
+
 _LEAST = {
     "warm_up_epochs": 0,
     "epochs": 1,
@@ -31,6 +33,21 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         config, "seed", 0 <= config.seed <= _LARGEST_SEED, f"from 0 to {_LARGEST_SEED}"
     )
     _check(config, "resize", config.resize >= config.image_size, "at least image_size")
+    _check(config, "loss", config.loss in LOSSES, f"one of {', '.join(LOSSES)}")
+    if LOSSES[config.loss].is_on_pairs:
+        _check(
+            config,
+            "balanced",
+            config.balanced,
+            f"True with --config.loss={config.loss}, which needs pairs of a class",
+        )
+        for name in ("classes", "images_per_class"):
+            _check(
+                config,
+                name,
+                config[name] >= 2,
+                f"at least 2 with --config.loss={config.loss}",
+            )
     for name in ("learning_rate", "temperature"):
         _check(config, name, config[name] > 0, "above 0")
     _check(config, "momentum", 0 <= config.momentum < 1, "from 0 to below 1")

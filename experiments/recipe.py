@@ -21,7 +21,9 @@ def recipe() -> ml_collections.ConfigDict:
     config.weights = ""  # "imagenet", "preset", a file, or nothing for random ones
     config.dim = 512
     config.layer_norm = True
-    config.temperature = 0.05
+
+    config.loss = "normalized_softmax"  # or another of experiments/losses.py
+    config.temperature = 0.05  # of the normalised softmax
 
     config.classes = 15
     config.images_per_class = 5
@@ -30,7 +32,7 @@ def recipe() -> ml_collections.ConfigDict:
 
     config.warm_up_epochs = 1  # of the new layers alone, before the others
     config.epochs = 30
-    config.learning_rate = 0.01
+    config.learning_rate = 0.01  # times what experiments/losses.py has for the loss
     config.decay_at = (0.5,)  # shares of `epochs`, after which × 0.1
     config.momentum = 0.9
     config.l2 = 1e-4

@@ -27,7 +27,9 @@ from experiments.build import build_batches
 from experiments.build import build_models
 from experiments.build import compile_model
 from experiments.check_config import check_config
+from experiments.check_replicas import check_replicas
 from experiments.load_data import load_data
+from experiments.losses import LOSSES
 from experiments.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
@@ -61,9 +63,7 @@ def main(argv):
     config = _CONFIG.value
     check_config(config)
     strategy = training.mirrored_strategy(_LOGICAL_CPUS.value)
-    training.check_batch_divides(
-        config.classes, config.images_per_class, strategy.num_replicas_in_sync
-    )
+    check_replicas(config, strategy.num_replicas_in_sync)
     output_dir = _OUTPUT_DIR.value or _default_output_dir()
     training.check_run_directory(output_dir)
     keras.utils.set_random_seed(config.seed)
@@ -122,11 +122,12 @@ def _callbacks(config, run, embedder, test, validation, best):
     """
     measured, prefix = (test, "test") if validation is None else (validation, "val")
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
+    metrics = LOSSES[config.loss].metrics
     callbacks = [
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
         ),
-        training.EpochLog(run / "log.csv", ["loss", "accuracy", *recalls]),
+        training.EpochLog(run / "log.csv", ["loss", *metrics, *recalls]),
         keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
     ]
     if validation is not None:

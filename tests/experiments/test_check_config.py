@@ -24,6 +24,7 @@ def test_configs_are_right_as_they_stand(module):
         ("nmi_starts", -1),
         ("seed", -1),
         ("seed", 2**31),
+        ("loss", "triplet"),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("temperature", -0.05),
@@ -67,4 +68,16 @@ def test_missing_faiss_is_said_before_training(monkeypatch):
     check_config(config)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'pip install "keras_dml\[faiss\]"'):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("balanced", False), ("classes", 1), ("images_per_class", 1)]
+)
+def test_batches_without_pairs_are_refused_with_a_loss_on_pairs(name, value):
+    config = glyphs.get_config()
+    config[name] = value
+    check_config(config)
+    config.loss = "triplet_hard"
+    with pytest.raises(ValueError, match=rf"--config\.{name} must be .*triplet_hard"):
         check_config(config)

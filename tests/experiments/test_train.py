@@ -134,6 +134,26 @@ def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
     assert recall[1] == pytest.approx(np.nanmax(measured))
 
 
+def test_another_loss_trains_with_replicas_and_a_warm_up(photos, tmp_path):
+    folder = tmp_path / "run"
+    finished = run_train(
+        photos,
+        folder,
+        "--config.loss=n_pairs",
+        "--logical_cpus=2",
+        "--config.warm_up_epochs=1",
+        "--config.epochs=1",
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    with open(folder / "log.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert set(rows[0]) == {"epoch", "loss", "test_recall@1", "test_recall@2"}
+    assert json.loads((folder / "config.json").read_text())["loss"] == "n_pairs"
+    embedder = keras.models.load_model(folder / "embedding.keras")
+    assert embedder.layers[-1].name == "embedding"
+
+
 def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
     photos, tmp_path
 ):
@@ -165,6 +185,7 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
         (["--config.balanced=False", "--config.classes=20"], "batch_size=60"),
         (["--config.warm_up_epochs=-1"], "--config.warm_up_epochs must be at least 0"),
         (["--config.trunk=resnet5"], "resnet5"),
+        (["--config.loss=triplet"], "--config.loss must be one of normalized_softmax"),
         (
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
             "evaluate_every",

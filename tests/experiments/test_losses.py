@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_dml
+from experiments.build import build_batches
+from experiments.build import build_models
+from experiments.build import compile_model
+from experiments.check_replicas import check_replicas
+from experiments.configs import image_folder
+from experiments.losses import LOSSES
+from experiments.losses import batch_shape
+from tests.experiments.programs import write_photos
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """Photos of six classes, six of each."""
+    root = write_photos(tmp_path_factory.mktemp("photos"))
+    return keras_dml.data.image_folder(root)[0]
+
+
+def small_config(loss):
+    config = image_folder.get_config()
+    config.loss = loss
+    config.trunk, config.weights = "conv4", ""
+    config.image_size, config.resize, config.dim = 28, 32, 16
+    config.classes, config.images_per_class = 4, 3
+    config.warm_up_epochs = 0
+    return config
+
+
+def test_every_loss_of_the_library_can_be_named():
+    made = {type(entry.make()) for entry in LOSSES.values()}
+    named = {
+        getattr(keras_dml.losses, name)
+        for name in keras_dml.losses.__all__
+        if name not in ("PairLoss", "ProxyLoss")
+    }
+    assert named < made
+    assert next(iter(LOSSES)) == image_folder.get_config().loss
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_trains_all_weights_by_the_same_fit(name, noise):
+    config = small_config(name)
+    config.classes, config.images_per_class = 5, 2
+    keras.utils.set_random_seed(0)
+    _, embedder, model = build_models(config, len(noise.class_names))
+    batches = build_batches(config, noise)
+    compile_model(config, model, len(batches))
+    before = [weight.numpy() for weight in model.trainable_weights]
+    history = model.fit(batches, epochs=2, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    for weight, start in zip(model.trainable_weights, before, strict=True):
+        assert np.isfinite(weight.numpy()).all()
+        assert np.abs(weight.numpy() - start).max() > 0, weight.path
+    assert ("accuracy" in history) == (not LOSSES[name].is_on_pairs)
+    lengths = np.linalg.norm(embedder(tf.zeros((1, 28, 28, 3))), axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-4)
+
+
+def test_n_pairs_gets_as_many_images_in_pairs_before_they_are_scaled(train):
+    config = small_config("n_pairs")
+    assert batch_shape(config) == (6, 2)
+    _, labels = next(iter(build_batches(config, train)))
+    assert np.bincount(labels).tolist() == [2] * 6
+    _, embedder, model = build_models(config, 6)
+    images = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 3)).astype("float32")
+    features = model(images).numpy()
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    assert np.abs(lengths - 1).max() > 0.1
+    np.testing.assert_allclose(features / lengths, embedder(images), atol=1e-5)
+
+
+def test_replicas_get_whole_classes_of_a_loss_on_pairs():
+    config = small_config("triplet_semi_hard")
+    config.classes, config.images_per_class = 3, 4
+    check_replicas(config, 1)
+    with pytest.raises(ValueError, match="whole classes on each of 2 replicas"):
+        check_replicas(config, 2)
+    config.classes = 4
+    check_replicas(config, 2)
+    with pytest.raises(ValueError, match="2 at least"):
+        check_replicas(config, 4)
+    config.loss = "proxy_anchor"
+    check_replicas(config, 4)
