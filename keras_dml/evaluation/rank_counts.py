@@ -56,7 +56,9 @@ def rank_counts(
     """
     largest = max(len(query_classes), len(gallery_classes))
     side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
-    side = min(side, -(-largest // 64) * 64)
+    # As many blocks as that takes, made so small that they are nearly full.
+    side = -(-largest // -(-largest // side))
+    side = -(-side // 64) * 64
     blocks = ClassBlocks(queries, query_classes, side)
     if gallery is None:
         same = np.arange(len(queries)), np.arange(len(queries))
