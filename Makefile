@@ -53,8 +53,9 @@ benchmark-training-step: .venv/installed-test ## Time a training step of the mod
 benchmark-input: .venv/installed-test ## Time the input pipeline
 	.venv/bin/python -m tests.benchmarks.benchmark_input_pipeline
 
-benchmark-retrieval: .venv/installed-test ## Time exact retrieval against faiss and others
+benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
+	.venv/bin/python -m tests.benchmarks.benchmark_indexes
 
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .

@@ -23,8 +23,11 @@ from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
+from tests.benchmarks.synthetic_classes import DIM
+from tests.benchmarks.synthetic_classes import FLIPPED
+from tests.benchmarks.synthetic_classes import codes
+from tests.benchmarks.synthetic_classes import embeddings
 
-_DIM = 512
 _KS = (1, 10, 100, 1000)
 _ROUNDS = 3
 
@@ -35,34 +38,6 @@ _SETS = {
     "sop": ("Stanford Online Products", 60_502, 11_316, 2.25),
 }
 _IN_SHOP_QUERIES = 14_218
-
-# The share of bits flipped, of so many.
-_FLIPPED = {512: 0.295, 2048: 0.356}
-
-
-def _embeddings(images, classes, spread):
-    """Unit rows and labels, of which every class has at least two."""
-    rng = np.random.default_rng(0)
-    labels = np.concatenate(
-        [np.arange(2 * classes) % classes, rng.integers(0, classes, images)]
-    )[:images]
-    labels = rng.permutation(labels)
-    centres = rng.standard_normal((classes, _DIM), dtype=np.float32)
-    rows = centres[labels] + np.float32(spread) * rng.standard_normal(
-        (images, _DIM), dtype=np.float32
-    )
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True), labels
-
-
-def _codes(labels, bits):
-    rng = np.random.default_rng(1)
-    centres = rng.integers(0, 256, (labels.max() + 1, bits // 8), np.uint8)
-    codes = centres[labels]
-    for start in range(0, len(codes), 4096):
-        block = codes[start : start + 4096]
-        flipped = rng.random((len(block), bits), np.float32) < _FLIPPED[bits]
-        block ^= np.packbits(flipped, axis=1)
-    return codes
 
 
 def _sides(rows, labels, part):
@@ -183,12 +158,12 @@ def _floats(title, *images):
         return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
 
     _measure(
-        f"{title}, {_DIM} dimensions",
+        f"{title}, {DIM} dimensions",
         {
             "bare product": _bare_product(queries, gallery),
             "recall_at_k": lambda: recall_at_k(*images, _KS),
             "ranking_metrics": ranking,
-            "faiss IndexFlatIP": _by_faiss(faiss.IndexFlatIP(_DIM), *images),
+            "faiss IndexFlatIP": _by_faiss(faiss.IndexFlatIP(DIM), *images),
             "pytorch-metric-learning": _by_pytorch_metric_learning(*images),
         },
         "bare product",
@@ -225,16 +200,16 @@ def main():
     for part, (name, count, classes, spread) in _SETS.items():
         if arguments.part not in (None, part):
             continue
-        rows, labels = _embeddings(count, classes, spread)
+        rows, labels = embeddings(count, classes, spread)
         title = f"{name}, {count:,} images"
         if part == "in_shop":
             gallery = count - _IN_SHOP_QUERIES
             title = f"{name}, {_IN_SHOP_QUERIES:,} queries × {gallery:,}"
         if arguments.kind in (None, "float"):
             _floats(title, *_sides(rows, labels, part))
-        for bits in _FLIPPED:
+        for bits in FLIPPED:
             if arguments.kind in (None, str(bits)):
-                _binary(title, bits, *_sides(_codes(labels, bits), labels, part))
+                _binary(title, bits, *_sides(codes(labels, bits), labels, part))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""Embeddings and codes of as many classes as the paper's test sets have."""
+
+import numpy as np
+
+DIM = 512
+
+FLIPPED = {512: 0.295, 2048: 0.356}
+"""The share of bits flipped, of codes of so many, that R@1 of 60,502 is 75 %."""
+
+
+def embeddings(images, classes, spread):
+    """Unit rows and labels, of which every class has at least two."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate(
+        [np.arange(2 * classes) % classes, rng.integers(0, classes, images)]
+    )[:images]
+    labels = rng.permutation(labels)
+    centres = rng.standard_normal((classes, DIM), dtype=np.float32)
+    rows = centres[labels] + np.float32(spread) * rng.standard_normal(
+        (images, DIM), dtype=np.float32
+    )
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), labels
+
+
+def codes(labels, bits):
+    """Packed codes around random ones, a class to each."""
+    rng = np.random.default_rng(1)
+    centres = rng.integers(0, 256, (labels.max() + 1, bits // 8), np.uint8)
+    rows = centres[labels]
+    for start in range(0, len(rows), 4096):
+        block = rows[start : start + 4096]
+        flipped = rng.random((len(block), bits), np.float32) < FLIPPED[bits]
+        block ^= np.packbits(flipped, axis=1)
+    return rows
