@@ -98,17 +98,21 @@ class BlockCounts:
         if not len(reaching):
             return
         near = _rows(others, reaching)
-        rows, columns = np.nonzero(near >= self._last_hopeful[reaching, np.newaxis])
-        values = near[rows, columns]
-        rows = reaching[rows]
+        bars = self._last_hopeful[reaching]
+        rows, columns = np.nonzero(near > bars[:, np.newaxis])
+        # Those level with the bar, which can be nearly all, are counted together.
+        level = np.count_nonzero(near == bars[:, np.newaxis], axis=1)
+        values = np.concatenate([near[rows, columns], bars])
+        times = np.concatenate([np.ones(len(rows), np.int64), level])
+        rows = np.concatenate([reaching[rows], reaching])
         width = self._own.shape[1]
         keys = _keys(rows, values)
         not_below = np.searchsorted(self._keys, keys, side="right") - rows * width
         below = np.searchsorted(self._keys, keys, side="left") - rows * width
         equal = below < not_below
         at = rows * (width + 1)
-        np.add.at(self._in_gap.reshape(-1), at + not_below, 1)
-        np.add.at(self._tied.reshape(-1), (at + below)[equal], 1)
+        np.add.at(self._in_gap.reshape(-1), at + not_below, times)
+        np.add.at(self._tied.reshape(-1), (at + below)[equal], times[equal])
         self._give_up(reaching)
 
     def _give_up(self, rows):

@@ -61,9 +61,8 @@ def precision_at_r(
     more = (p - 1) / np.maximum(t - 1, 1)
     hits = p / t * reached
     precisions = p / t * ((a + 1) * fractions + more * (reached - (b + 1) * fractions))
-    at_least_1 = np.maximum(relevant, 1)
-    rows = len(own)
-    return (
-        np.bincount(query, hits, minlength=rows) / at_least_1,
-        np.bincount(query, precisions, minlength=rows) / at_least_1,
-    )
+    sums = [
+        np.bincount(query, added, minlength=len(own)) for added in (hits, precisions)
+    ]
+    # Rounding can carry a sum past R.
+    return tuple(np.minimum(total / np.maximum(relevant, 1), 1) for total in sums)

@@ -1,5 +1,6 @@
 """The ranks of the images of each query's class."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -38,8 +39,8 @@ def rank_counts(
 
     All tiles have one shape, so that similarities that are compared with each other
     come from the same arithmetic. Memory beside the inputs: for each core two to four
-    tiles of `4 * SIDE²` bytes and two blocks of rows, and if `every` is true up to 20
-    bytes for each of `_MOST_PLACES`.
+    tiles of `4 * SIDE²` bytes and two blocks of rows, and if `every` is true some 60
+    bytes for each of `_MOST_PLACES` in all, or of 64 queries' images of their classes.
 
     Args:
         queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
@@ -54,20 +55,20 @@ def rank_counts(
     Returns:
         (figures, n), as `measure` gives them.
     """
-    largest = max(len(query_classes), len(gallery_classes))
-    side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
-    # As many blocks as that takes, made so small that they are nearly full.
-    side = -(-largest // -(-largest // side))
-    side = -(-side // 64) * 64
-    blocks = ClassBlocks(queries, query_classes, side)
-    if gallery is None:
-        same = np.arange(len(queries)), np.arange(len(queries))
-        same = SameItems(blocks, blocks, *same)
-        places = np.bincount(query_classes).max() * len(queries) if every else 0
-        search = _among_themselves if places <= _MOST_PLACES else _in_gallery
-        measured = search(blocks, blocks, same, measure, every)
+    side = _side(queries, max(len(query_classes), len(gallery_classes)))
+    most = np.bincount(gallery_classes).max() if every else 0
+    if gallery is None and most * len(queries) <= _MOST_PLACES:
+        blocks = ClassBlocks(queries, query_classes, side)
+        measured = _among_themselves(blocks, measure, every)
     else:
+        if gallery is None:
+            gallery = queries
+            same = np.arange(len(queries)), np.arange(len(queries))
         gallery = ClassBlocks(gallery, gallery_classes, side)
+        # A core counts the places of a block of queries at a time.
+        while side > 64 and most * side * (os.cpu_count() or 1) > _MOST_PLACES:
+            side = -(-side // 128) * 64
+        blocks = ClassBlocks(queries, query_classes, side)
         same = SameItems(blocks, gallery, *(same or np.empty((2, 0), np.int64)))
         measured = _in_gallery(blocks, gallery, same, measure, every)
     return np.array(
@@ -75,7 +76,16 @@ def rank_counts(
     )
 
 
-def _among_themselves(blocks, _, same, measure, every):
+def _side(queries, rows):
+    """Rows in a block: as many blocks as the largest takes, made nearly full."""
+    side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
+    side = -(-rows // -(-rows // side))
+    return -(-side // 64) * 64
+
+
+def _among_themselves(blocks, measure, every):
+    every_row = np.arange(len(blocks.order))
+    same = SameItems(blocks, blocks, every_row, every_row)
     counts = [BlockCounts(blocks.side, every) for _ in range(len(blocks))]
     counted = np.zeros(len(blocks), bool)
 
