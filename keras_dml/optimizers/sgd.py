@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dml.optimizers import touched_rows
+
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class SGD(keras.optimizers.Optimizer):
@@ -68,6 +70,9 @@ class SGD(keras.optimizers.Optimizer):
             self.add_variable_from_reference(variable, name="velocity")
             for variable in variables
         ]
+        self.updates_by_row = [
+            getattr(variable, "updates_by_row", False) for variable in variables
+        ]
         self.multipliers = self.add_variable(
             (len(variables),), initializer="ones", name="multipliers"
         )
@@ -111,13 +116,20 @@ class SGD(keras.optimizers.Optimizer):
             velocity.assign(keras.ops.zeros(velocity.shape, velocity.dtype))
 
     def update_step(self, gradient, variable, learning_rate):
-        """Applies the rule to one variable."""
-        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        """Applies the rule to one variable, or to the rows of it that were touched."""
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
+        rate = keras.ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
+        if self.updates_by_row[index] and touched_rows.is_sparse(gradient):
+            rows, gradient = touched_rows.touched_rows(gradient)
+            gradient = gradient + self.l2 * touched_rows.read_rows(variable, rows)
+            moved = self.momentum * touched_rows.read_rows(velocity, rows) + gradient
+            self.assign(velocity, touched_rows.as_rows(rows, moved))
+            self.assign_sub(variable, touched_rows.as_rows(rows, rate * moved))
+            return
+        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
-        rate = learning_rate * self.multipliers[index]
-        self.assign_sub(variable, keras.ops.cast(rate, variable.dtype) * velocity)
+        self.assign_sub(variable, rate * velocity)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""
