@@ -1,5 +1,6 @@
 """The classifier that learns an embedding: cosine logits over a temperature."""
 
+import random
 from numbers import Integral
 from numbers import Real
 
@@ -88,6 +89,8 @@ class NormalizedSoftmax(keras.layers.Layer):
         self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
         self.seed = None if seed is None else int(seed)
         if self.sampled_classes is not None:
+            if self.seed is None:
+                self.seed = random.randrange(2**31)
             self.seed_generator = keras.random.SeedGenerator(self.seed)
             # Seen as a weight it is saved, and a loaded model draws on from there.
             self.draws = self.seed_generator.state

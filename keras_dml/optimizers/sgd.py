@@ -20,6 +20,14 @@ class SGD(keras.optimizers.Optimizer):
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalisation included.
 
+    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: the
+    rule above, momentum and L2 included, applies to the rows that a step has drawn, and
+    the other rows and their velocities stay as they are until their next turn. With
+    every row drawn in every step that is the rule itself; otherwise a velocity waits
+    where it would have decayed, and L2 shrinks a row the less often the more classes
+    there are, which leaves a normalised weight's direction alone. On other backends the
+    gradient is dense, and all rows follow the rule in every step.
+
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
     variable stays as it is while the layers around it train, batch normalisation in
     training mode included, which `trainable = False` would not let happen.
