@@ -4,9 +4,10 @@ python -m experiments.ablation --config=experiments/configs/glyphs.py \
     --output_dir=saved_models/ablation
 
 Trains the config as it is, and with layer normalisation left out, other temperatures,
-images per class (in a batch of the same size), dimensions, and plain sampling; each
-with every seed, measured by exact search. Prints a table of the mean and the standard
-deviation over seeds, and writes to the folder:
+images per class (in a batch of the same size), dimensions, plain sampling, and a
+softmax over a share of the classes; each with every seed, measured by exact search.
+Prints a table of the mean and the standard deviation over seeds, and writes to the
+folder:
 
   table.md      that table
   results.csv   a row a run, with every figure

@@ -8,6 +8,7 @@ from experiments.losses import LOSSES
 from experiments.losses import batch_shape
 from experiments.losses import loss_input
 from keras_dml import data
+from keras_dml import layers
 from keras_dml import models
 from keras_dml import optimizers
 from keras_dml import training
@@ -20,6 +21,11 @@ def build_models(
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
+    if config.sampled_classes < 1:
+        softmax = layers.NormalizedSoftmax(
+            num_classes, config.temperature, config.sampled_classes, config.seed
+        )
+        return trunk, embedder, models.Classifier(embedder, softmax)
     output = loss_input(config, embedder, num_classes)
     return trunk, embedder, keras.Model(embedder.input, output)
 

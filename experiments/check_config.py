@@ -48,6 +48,20 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 config[name] >= 2,
                 f"at least 2 with --config.loss={config.loss}",
             )
+    _check(
+        config,
+        "sampled_classes",
+        0 < config.sampled_classes <= 1,
+        "a share, above 0 and at most 1",
+    )
+    if config.sampled_classes < 1:
+        _check(
+            config,
+            "loss",
+            config.loss == "normalized_softmax",
+            f"normalized_softmax with --config.sampled_classes={config.sampled_classes}"
+            ", which draws classes for it alone",
+        )
     for name in ("learning_rate", "temperature"):
         _check(config, name, config[name] > 0, "above 0")
     _check(config, "momentum", 0 <= config.momentum < 1, "from 0 to below 1")

@@ -55,12 +55,18 @@ def _sampling(config, num_classes):
     return [("class-balanced", {"balanced": True}), ("plain", {"balanced": False})]
 
 
+def _sampled_classes(config, num_classes):
+    shares = sorted({1.0, 0.5, 0.25, 0.1, 0.05, config.sampled_classes}, reverse=True)
+    return [(f"{100 * share:g} %", {"sampled_classes": share}) for share in shares]
+
+
 CLAIMS = {
     "layer normalisation": _layer_norm,
     "temperature": _temperature,
     "images per class": _images_per_class,
     "dimension": _dim,
     "sampling": _sampling,
+    "sampled classes": _sampled_classes,
 }
 """The claims, in the order of the tables."""
 

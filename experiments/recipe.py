@@ -24,6 +24,7 @@ def recipe() -> ml_collections.ConfigDict:
 
     config.loss = "normalized_softmax"  # or another of experiments/losses.py
     config.temperature = 0.05  # of the normalised softmax
+    config.sampled_classes = 1.0  # the share of them that its training steps draw
 
     config.classes = 15
     config.images_per_class = 5

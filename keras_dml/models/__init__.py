@@ -1,5 +1,6 @@
-"""Trunks and the embedding model; they need Keras alone."""
+"""Trunks, the embedding model and the classifier; they need Keras alone."""
 
+from keras_dml.models.classifier import Classifier
 from keras_dml.models.embedding_model import embedding_model
 from keras_dml.models.pixel_normalization import PixelNormalization
 from keras_dml.models.pixel_preprocessing import PixelPreprocessing
@@ -8,6 +9,7 @@ from keras_dml.models.trunk import trunk
 
 __all__ = [
     "TRUNKS",
+    "Classifier",
     "PixelNormalization",
     "PixelPreprocessing",
     "embedding_model",

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dml.optimizers import touched_rows
+
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class SGD(keras.optimizers.Optimizer):
@@ -17,6 +19,14 @@ class SGD(keras.optimizers.Optimizer):
     from the momentum, and it folds the learning rate into the momentum, which
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalisation included.
+
+    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: the
+    rule above, momentum and L2 included, applies to the rows that a step has drawn, and
+    the other rows and their velocities stay as they are until their next turn. With
+    every row drawn in every step that is the rule itself; otherwise a velocity waits
+    where it would have decayed, and L2 shrinks a row the less often the more classes
+    there are, which leaves a normalised weight's direction alone. On other backends the
+    gradient is dense, and all rows follow the rule in every step.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
     variable stays as it is while the layers around it train, batch normalisation in
@@ -68,6 +78,9 @@ class SGD(keras.optimizers.Optimizer):
             self.add_variable_from_reference(variable, name="velocity")
             for variable in variables
         ]
+        self.updates_by_row = [
+            getattr(variable, "updates_by_row", False) for variable in variables
+        ]
         self.multipliers = self.add_variable(
             (len(variables),), initializer="ones", name="multipliers"
         )
@@ -111,13 +124,20 @@ class SGD(keras.optimizers.Optimizer):
             velocity.assign(keras.ops.zeros(velocity.shape, velocity.dtype))
 
     def update_step(self, gradient, variable, learning_rate):
-        """Applies the rule to one variable."""
-        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        """Applies the rule to one variable, or to the rows of it that were touched."""
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
+        rate = keras.ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
+        if self.updates_by_row[index] and touched_rows.is_sparse(gradient):
+            rows, gradient = touched_rows.touched_rows(gradient)
+            gradient = gradient + self.l2 * touched_rows.read_rows(variable, rows)
+            moved = self.momentum * touched_rows.read_rows(velocity, rows) + gradient
+            self.assign(velocity, touched_rows.as_rows(rows, moved))
+            self.assign_sub(variable, touched_rows.as_rows(rows, rate * moved))
+            return
+        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
-        rate = learning_rate * self.multipliers[index]
-        self.assign_sub(variable, keras.ops.cast(rate, variable.dtype) * velocity)
+        self.assign_sub(variable, rate * velocity)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""

@@ -34,6 +34,7 @@ def test_values_of_the_papers_recipe():
         "images per class": ["1", "3", "5", "15", "25"],
         "dimension": ["128", "256", "512", "1024", "2048"],
         "sampling": ["class-balanced", "plain"],
+        "sampled classes": ["100 %", "50 %", "25 %", "10 %", "5 %"],
     }
 
 

@@ -302,3 +302,70 @@ def test_l2_out_of_range_is_refused(l2):
 def test_weight_decay_is_refused(weight_decay):
     with pytest.raises(ValueError, match=r"weight_decay is Keras's.*use l2"):
         SGD(0.1, weight_decay=weight_decay)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="sparse gradients are TensorFlow's"
+)
+class TestRowsThatAreTouched:
+    """The rule for a variable whose layer has set `updates_by_row`."""
+
+    def optimizer_and_matrix(self, rows=6):
+        """A built optimiser, and the matrix that it trains."""
+        values = np.random.default_rng(0).normal(size=(rows, 3)).astype("float32")
+        matrix = keras.Variable(values)
+        matrix.updates_by_row = True
+        optimizer = SGD(0.1, momentum=0.9, l2=0.5)
+        optimizer.build([matrix])
+        return optimizer, matrix
+
+    def gradient(self, rows, rng):
+        """A sparse gradient, and the same as {row: sum}."""
+        import tensorflow as tf
+
+        values = rng.normal(size=(len(rows), 3)).astype("float32")
+        sums = {row: values[np.equal(rows, row)].sum(0) for row in rows}
+        return tf.IndexedSlices(values, tf.constant(rows)), sums
+
+    def test_each_row_follows_pytorchs_rule_in_the_steps_that_touch_it(self):
+        optimizer, matrix = self.optimizer_and_matrix()
+        start = keras.ops.convert_to_numpy(matrix)
+        rules = [PyTorchRule([row], 0.9, 0.5) for row in start]
+        rng = np.random.default_rng(1)
+        for rows in ([4, 1], [1, 1, 5], [0, 4, 4, 4], [1], [5, 0]):
+            gradient, sums = self.gradient(rows, rng)
+            optimizer.apply([gradient], [matrix])
+            for row, value in sums.items():
+                rules[row].step([value], 0.1)
+        found = keras.ops.convert_to_numpy(matrix)
+        for row, rule in enumerate(rules):
+            np.testing.assert_allclose(found[row], rule.values[0], 1e-5, 1e-6)
+        np.testing.assert_array_equal(found[[2, 3]], start[[2, 3]])
+
+    def test_equals_the_dense_rule_where_every_step_touches_every_row(self):
+        optimizer, matrix = self.optimizer_and_matrix()
+        rule = PyTorchRule([keras.ops.convert_to_numpy(matrix)], 0.9, 0.5)
+        rng = np.random.default_rng(2)
+        for _ in range(10):
+            gradient, sums = self.gradient(rng.permutation(6), rng)
+            optimizer.apply([gradient], [matrix])
+            rule.step([np.stack([sums[row] for row in range(6)])], 0.1)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(matrix), rule.values[0], 1e-5, 1e-6
+        )
+
+    def test_the_multiplier_holds_for_rows_too(self):
+        optimizer, matrix = self.optimizer_and_matrix()
+        start = keras.ops.convert_to_numpy(matrix)
+        optimizer.set_multiplier([matrix], 0)
+        gradient, _ = self.gradient([1, 2], np.random.default_rng(3))
+        optimizer.apply([gradient], [matrix])
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(matrix), start)
+
+    def test_a_dense_gradient_moves_every_row(self):
+        optimizer, matrix = self.optimizer_and_matrix()
+        start = keras.ops.convert_to_numpy(matrix)
+        optimizer.apply([keras.ops.zeros((6, 3))], [matrix])
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(matrix), 0.95 * start, 1e-6
+        )

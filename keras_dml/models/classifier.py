@@ -1,0 +1,117 @@
+"""An embedding model under a softmax that may draw its classes."""
+
+import keras
+
+from keras_dml.layers import NormalizedSoftmax
+
+
+@keras.saving.register_keras_serializable(package="keras_dml")
+class Classifier(keras.Model):
+    """An embedding model under a `NormalizedSoftmax`, which it hands the labels.
+
+    With `sampled_classes` a training step runs over the batch's classes and some
+    others. Loss and metrics get the logits of those, and for label the column of the
+    image's own class; an accuracy in training is among the sampled classes. Evaluation
+    and prediction run over all classes. Without `sampled_classes` it is
+    `keras.Model(embedder.input, softmax(embedder.output))`.
+
+    Args:
+        embedder: a model from images to (batch, dim) embeddings, such as
+            `embedding_model` gives. Its weights are shared, not copied.
+        softmax: a `NormalizedSoftmax`.
+        **kwargs: what every Keras model takes.
+
+    Call arguments:
+        inputs: the embedder's input.
+
+    Returns:
+        (batch, num_classes) logits.
+
+    Raises:
+        ValueError: if softmax is not a `NormalizedSoftmax`, the embedder has several
+            inputs or outputs, or there are no labels to train on.
+
+    Example:
+        >>> softmax = keras_dml.layers.NormalizedSoftmax(100_000, sampled_classes=0.1)
+        >>> model = keras_dml.models.Classifier(embedder, softmax)
+        >>> model.compile(
+        ...     keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4),
+        ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     metrics=["accuracy"],
+        ... )
+        >>> model.fit(class_balanced_batches(train, 15, 5))
+
+    Reference:
+        [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), on class subsampling.
+    """
+
+    def __init__(self, embedder, softmax, **kwargs):
+        """Checks the parts; the class docstring has them."""
+        super().__init__(**kwargs)
+        if not isinstance(softmax, NormalizedSoftmax):
+            raise ValueError(
+                f"softmax must be a keras_dml.layers.NormalizedSoftmax; got "
+                f"{softmax!r}."
+            )
+        if len(embedder.inputs) != 1 or len(embedder.outputs) != 1:
+            raise ValueError(
+                "embedder must have one input and one output; got "
+                f"{len(embedder.inputs)} and {len(embedder.outputs)}."
+            )
+        self.embedder = embedder
+        self.softmax = softmax
+        if not softmax.built:
+            softmax.build(embedder.output_shape)
+        self.built = True
+
+    def call(self, inputs, training=False):
+        """Gives the logits; in training, of (inputs, labels), with their columns."""
+        if not training or self.softmax.sampled_classes is None:
+            return self.softmax(self.embedder(inputs, training=training))
+        images, labels = inputs
+        embeddings = self.embedder(images, training=True)
+        return self.softmax.sampled_logits(embeddings, labels)
+
+    def train_step(self, *state_and_data):
+        """Trains on a batch, whose labels the softmax is given too."""
+        *state, data = state_and_data
+        if self.softmax.sampled_classes is not None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if y is None:
+                raise ValueError(f"{self.name} needs labels to train on; got y=None.")
+            data = ((x, y), y, sample_weight)
+        return super().train_step(*state, data)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        """Takes the loss of the logits that there are."""
+        y, y_pred = _of_sample(y, y_pred)
+        return super().compute_loss(x, y, y_pred, *args, **kwargs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Takes the metrics of the logits that there are."""
+        y, y_pred = _of_sample(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_config(self):
+        """Adds the two parts to the configuration."""
+        return {
+            **super().get_config(),
+            "embedder": keras.saving.serialize_keras_object(self.embedder),
+            "softmax": keras.saving.serialize_keras_object(self.softmax),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the parts, and the model of them."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(config.pop(name))
+            for name in ("embedder", "softmax")
+        }
+        return cls(**parts, **config)
+
+
+def _of_sample(labels, logits):
+    """Labels and logits over the sample, where the logits come with their columns."""
+    if isinstance(logits, tuple):
+        logits, labels = logits
+    return labels, logits

@@ -1,0 +1,40 @@
+"""The rows of a variable that a gradient touches; TensorFlow's sparse gradients."""
+
+import keras
+
+
+def is_sparse(gradient):
+    """Whether the gradient is that of some rows alone, a `tf.IndexedSlices`."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def touched_rows(gradient):
+    """Takes a sparse gradient apart, and adds up what a row has more than once.
+
+    Returns:
+        (rows, values): (n,) integers, none twice, and (n, dim).
+    """
+    import tensorflow as tf
+
+    rows, place = tf.unique(gradient.indices)
+    return rows, tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+
+
+def read_rows(variable, rows):
+    """Gathers rows of a Keras or a TensorFlow variable, reading no others."""
+    import tensorflow as tf
+
+    if isinstance(variable, keras.Variable):
+        variable = variable.value
+    return tf.gather(variable, rows)
+
+
+def as_rows(rows, values):
+    """What an optimiser's `assign` and its kind take to write rows."""
+    import tensorflow as tf
+
+    return tf.IndexedSlices(values, rows)

@@ -1,0 +1,59 @@
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_dml.layers.drawn_classes import drawn_classes
+
+
+def draws(num_classes, count, times, seed=0):
+    """(times, count) classes, a row a step."""
+    generator = keras.random.SeedGenerator(seed)
+    return np.stack(
+        [
+            keras.ops.convert_to_numpy(drawn_classes(num_classes, count, generator))
+            for _ in range(times)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "count"), [(1, 1), (7, 7), (50, 5), (1000, 999), (100_003, 300)]
+)
+def test_none_is_drawn_twice_and_all_are_classes(num_classes, count):
+    for row in draws(num_classes, count, 5):
+        assert row.dtype == np.int32
+        assert len(set(row)) == count
+        assert row.min() >= 0
+        assert row.max() < num_classes
+
+
+def test_every_class_and_every_pair_is_as_likely():
+    num_classes, count, times = 20, 4, 1500
+    drawn = draws(num_classes, count, times)
+    taken = np.zeros((times, num_classes))
+    taken[np.arange(times)[:, None], drawn] = 1
+    # The counts of a draw without replacement vary less than independent ones do.
+    expected = times * count / num_classes
+    spread = (taken.sum(0) - expected) ** 2 / expected / (1 - count / num_classes)
+    assert stats.chi2.sf(spread.sum(), num_classes - 1) > 1e-4
+    together = (taken.T @ taken)[np.triu_indices(num_classes, 1)]
+    share = count * (count - 1) / num_classes / (num_classes - 1)
+    off = (together - times * share) / np.sqrt(times * share * (1 - share))
+    assert 0.7 < np.mean(off**2) < 1.3
+    assert np.abs(off).max() < 4.5
+
+
+def test_steps_are_drawn_apart_from_one_another():
+    taken = np.zeros((1001, 50))
+    taken[np.arange(1001)[:, None], draws(50, 5, 1001)] = 1
+    # Two draws of 5 of 50 share half a class, variance 5 × .1 × .9 × 45 / 49.
+    shared = (taken[1:] * taken[:-1]).sum(1)
+    assert abs(shared.mean() - 0.5) < 5 * np.sqrt(0.5 * 0.9 * 45 / 49 / 1000)
+
+
+def test_the_seed_and_the_step_alone_settle_what_is_drawn():
+    first = draws(1000, 10, 3, seed=5)
+    np.testing.assert_array_equal(draws(1000, 10, 3, seed=5), first)
+    assert (draws(1000, 10, 3, seed=6) != first).any(axis=1).all()
+    assert (first[0] != first[1]).any()

@@ -1,0 +1,255 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_dml.layers import NormalizedSoftmax
+from keras_dml.models import Classifier
+from keras_dml.optimizers import SGD
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROGRAM = pathlib.Path(__file__).with_name("sample_on_two_cpus.py")
+CLASSES = 40
+
+
+def embedder(dim=8):
+    """A linear map from 6 numbers."""
+    inputs = keras.Input((6,))
+    return keras.Model(inputs, keras.layers.Dense(dim)(inputs))
+
+
+def compiled(model, optimizer=None):
+    """The model, to be trained as the README trains one."""
+    model.compile(
+        optimizer or SGD(0.1, momentum=0.9, l2=1e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def classifier(sampled_classes, classes=CLASSES, dim=8):
+    """A compiled classifier that starts the same each time."""
+    keras.utils.set_random_seed(0)
+    softmax = NormalizedSoftmax(classes, 0.1, sampled_classes, seed=1)
+    return compiled(Classifier(embedder(dim), softmax))
+
+
+def data(classes=CLASSES, rows=96):
+    """Rows around a point for each class."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, rows)
+    points = rng.normal(size=(classes, 6))
+    return (points[labels] + 0.1 * rng.normal(size=(rows, 6))).astype("float32"), labels
+
+
+OPTIONS = {"batch_size": 12, "shuffle": False, "verbose": 0}
+
+
+def as_numpy(variables):
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+@pytest.mark.parametrize("sampled_classes", [None, 1.0])
+def test_trains_as_a_plain_model_where_all_classes_are_drawn(sampled_classes):
+    x, labels = data()
+    model = classifier(sampled_classes)
+    start = embedder()
+    softmax = NormalizedSoftmax(CLASSES, 0.1)
+    plain = compiled(keras.Model(start.input, softmax(start.output)))
+    plain.set_weights(as_numpy(model.trainable_variables))
+    found = model.fit(x, labels, epochs=3, **OPTIONS).history
+    expected = plain.fit(x, labels, epochs=3, **OPTIONS).history
+    assert found["accuracy"][-1] > found["accuracy"][0]
+    for name in ("loss", "accuracy"):
+        np.testing.assert_allclose(found[name], expected[name], 1e-4)
+    for weight, other in zip(
+        as_numpy(model.trainable_variables), plain.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, other, 1e-3, 1e-4)
+
+
+def test_a_tenth_of_the_classes_learns_and_is_evaluated_on_all():
+    x, labels = data()
+    model = classifier(0.1)
+    before = model.evaluate(x, labels, verbose=0)
+    model.fit(x, labels, epochs=30, **OPTIONS)
+    loss, accuracy = model.evaluate(x, labels, verbose=0)
+    assert loss < 0.5 * before[0]
+    assert accuracy > 0.8
+    logits = model.predict(x, verbose=0)
+    assert logits.shape == (96, CLASSES)
+    own = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    expected = np.mean(np.log(np.exp(logits.astype(float)).sum(1)) - own)
+    np.testing.assert_allclose(loss, expected, 1e-5)
+    assert accuracy == pytest.approx(np.mean(logits.argmax(1) == labels))
+
+
+def test_validation_data_are_measured_on_all_classes():
+    x, labels = data()
+    model = classifier(3)
+    history = model.fit(
+        x, labels, validation_data=(x, labels), epochs=2, **OPTIONS
+    ).history
+    np.testing.assert_allclose(
+        [history["val_loss"][-1], history["val_accuracy"][-1]],
+        model.evaluate(x, labels, verbose=0),
+        1e-6,
+    )
+
+
+def test_sample_weights_weigh_images():
+    x, labels = data()
+    model, other = classifier(0.2), classifier(0.2)
+    weights = (np.arange(96) % 2).astype("float32")
+    # Images of weight 0 count as little as if they were not there.
+    model.fit(x, labels, sample_weight=weights, epochs=2, **OPTIONS)
+    other.fit(
+        x + (1 - weights[:, None]), labels, sample_weight=weights, epochs=2, **OPTIONS
+    )
+    for weight, same in zip(
+        as_numpy(model.trainable_variables),
+        as_numpy(other.trainable_variables),
+        strict=True,
+    ):
+        np.testing.assert_allclose(weight, same, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("way", ["keras file", "BackupAndRestore"])
+def test_goes_on_from_a_file_as_if_never_stopped(way, tmp_path):
+    x, labels = data()
+    model, steady = classifier(0.2), classifier(0.2)
+    steady.fit(x, labels, epochs=4, **OPTIONS)
+    if way == "keras file":
+        model.fit(x, labels, epochs=2, **OPTIONS)
+        model.save(tmp_path / "model.keras")
+        model = keras.saving.load_model(tmp_path / "model.keras")
+        assert type(model) is Classifier
+        model.fit(x, labels, epochs=4, initial_epoch=2, **OPTIONS)
+    else:
+        for epochs in (2, 4):  # The second model finds what the first has reached.
+            backup = keras.callbacks.BackupAndRestore(
+                tmp_path / "backup", delete_checkpoint=False
+            )
+            model = classifier(0.2)
+            model.fit(x, labels, epochs=epochs, callbacks=[backup], **OPTIONS)
+    for weight, expected in zip(
+        as_numpy(model.variables), as_numpy(steady.variables), strict=True
+    ):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_million_classes_are_trained_saved_and_resumed(tmp_path):
+    classes = 1_000_000
+    x, labels = data(classes, rows=24)
+    model, steady = (classifier(500, classes, dim=4) for _ in range(2))
+    steady.fit(x, labels, epochs=2, **OPTIONS)
+    model.fit(x, labels, **OPTIONS)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded.fit(x, labels, epochs=2, initial_epoch=1, **OPTIONS)
+    for weight, expected in zip(
+        as_numpy(loaded.variables), as_numpy(steady.variables), strict=True
+    ):
+        np.testing.assert_array_equal(weight, expected)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="sparse gradients are TensorFlow's"
+)
+def test_rows_of_classes_not_drawn_stay_as_they_are():
+    x, labels = data(1000, rows=12)
+    model = classifier(20, 1000)
+    (before,) = as_numpy([model.softmax.class_weights])
+    model.fit(x, labels, epochs=2, **OPTIONS)
+    (after,) = as_numpy([model.softmax.class_weights])
+    moved = (after != before).any(1)
+    assert moved[labels].all()
+    assert 20 < moved.sum() <= 12 + 2 * 20
+    index = [v.path for v in model.trainable_variables].index(
+        model.softmax.class_weights.path
+    )
+    (velocity,) = as_numpy([model.optimizer.velocities[index]])
+    np.testing.assert_array_equal(velocity.any(1), moved)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_class_weights(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = classifier(0.25)
+    finally:
+        keras.config.set_dtype_policy(before)
+    x, labels = data()
+    losses = model.fit(x, labels, epochs=15, **OPTIONS).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
+    (weights,) = as_numpy([model.softmax.class_weights])
+    assert weights.dtype == np.float32
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("wrong", [-1, CLASSES])
+def test_a_label_that_is_no_class_does_not_train_on_unseen(wrong):
+    x, labels = data()
+    labels[5] = wrong
+    model = classifier(0.25)
+    try:
+        (loss,) = model.fit(x, labels, **OPTIONS).history["loss"]
+    except Exception as error:
+        message = str(error)
+        assert f"from 0 to {CLASSES - 1}" in message or "out of range" in message
+    else:
+        assert np.isnan(loss)
+        assert keras.backend.backend() != "tensorflow"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras's own trainer fails before"
+)
+def test_labels_are_needed_in_training():
+    x, _ = data()
+    with pytest.raises(ValueError, match="needs labels to train on"):
+        classifier(0.25).fit(x, **OPTIONS)
+
+
+def test_a_plain_model_on_a_softmax_that_draws_is_refused_in_training():
+    start = embedder()
+    softmax = NormalizedSoftmax(CLASSES, sampled_classes=0.5)
+    model = compiled(keras.Model(start.input, softmax(start.output)))
+    with pytest.raises(ValueError, match=r"keras_dml\.models\.Classifier"):
+        model.fit(*data(), **OPTIONS)
+
+
+def test_parts_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="softmax must be a keras_dml"):
+        Classifier(embedder(), keras.layers.Dense(3))
+    inputs = [keras.Input((6,)), keras.Input((6,))]
+    two = keras.Model(inputs, keras.layers.Add()(inputs))
+    with pytest.raises(ValueError, match="one input and one output; got 2 and 1"):
+        Classifier(two, NormalizedSoftmax(3))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
+)
+def test_two_replicas_train_as_one_device_does():
+    printed = subprocess.run(
+        [sys.executable, PROGRAM],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    result = json.loads(printed.splitlines()[-1])
+    assert result["replicas"] == 2
+    assert result["moved"] > 0.1
+    assert result["apart"] < 1e-5
+    assert result["losses apart"] < 1e-5
+    assert result["steps drawn"] == [24, 24]
