@@ -1,4 +1,4 @@
-"""Programs: prepare, train, evaluate, export and search. Run them with `python -m`."""
+"""Programs, one a file, run with `python -m`; README.md beside this lists them."""
 
 from experiments import quiet_tensorflow
 

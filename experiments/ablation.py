@@ -18,6 +18,7 @@ Stopped, it goes on where it was when it is started again with the same settings
 """
 
 import contextlib
+import itertools
 import pathlib
 import time
 
@@ -82,11 +83,10 @@ def main(argv):
         for claim in _CLAIMS.value
     }
     todo = {}
-    for variant in (variant for some in variants.values() for variant in some):
-        for seed in seeds:
+    for claim, some in variants.items():
+        for variant, seed in itertools.product(some, seeds):
             varied = _varied(config, variant, seed)
-            check_config(varied)
-            check_replicas(varied, strategy.num_replicas_in_sync)
+            _check_varied(varied, claim, strategy.num_replicas_in_sync)
             todo[f"{variant.name},seed={seed}"] = varied
     data.check_images(test)
 
@@ -149,6 +149,19 @@ def _varied(config, variant, seed):
         # Differences between settings shall not be those of an approximate search.
         varied.update({**variant.overrides, "seed": seed, "index": "exact"})
     return varied
+
+
+def _check_varied(varied, claim, replicas):
+    try:
+        if claim == "temperature" and varied.loss != "normalized_softmax":
+            raise ValueError(f"--config.loss={varied.loss} knows no temperature.")
+        check_config(varied)
+        check_replicas(varied, replicas)
+    except ValueError as error:
+        raise ValueError(
+            f"the claim {claim!r} can't be tested: {error} Name the others, each with "
+            "--claim."
+        ) from None
 
 
 def _checked_seeds(given):

@@ -30,7 +30,6 @@ _SAFETENSORS_DTYPES = {
     "BOOL": "bool",
 }
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_MOST_AXES = 32  # NumPy's, before 2.0
 _DATA_PARALLEL = "module."
 
 
@@ -152,10 +151,6 @@ def _without_module(tensors):
 def _array(name, tensor, numbers):
     """The tensor as a view of its storage's numbers, checked to lie within."""
     offset, size, stride = tensor[1:]
-    if max(len(size), len(stride)) > _MOST_AXES:
-        raise ValueError(
-            f"its tensor {name!r} has more than {_MOST_AXES} axes. {SAVE_ANEW}"
-        )
     elements = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=False))
     if (

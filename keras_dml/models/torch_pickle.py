@@ -5,12 +5,15 @@ import pickletools
 from typing import Any
 from typing import NamedTuple
 
-SAVE_ANEW = "Download it again, or save it again with torch.save(model.state_dict())."
+SAVE_ANEW = (
+    "Download it again, or save it again with torch.save(model.state_dict(), file)."
+)
 """What to do about a checkpoint that is not whole, for errors."""
 
 _REMEDY = (
     "Save the weights alone: torch.save(model.state_dict(), file), or safetensors."
 )
+_MOST_AXES = 32  # NumPy's, before 2.0
 
 _STORAGES = {
     "torch DoubleStorage": "float64",
@@ -209,7 +212,9 @@ def _reduce(name, arguments):
         case "OrderedDict", ():
             return {}
         case "OrderedDict", (list() as pairs,):  # Python 2 wrote it so
-            return _dict(pairs)
+            made = _dict(pairs)
+            pairs.clear()  # or one list, named again and again, would fill the memory
+            return made
         case "_rebuild_tensor", (storage, offset, size, stride):
             return _tensor(storage, offset, size, stride)
         case "_rebuild_tensor_v2", (storage, offset, size, stride, _, _):
@@ -228,7 +233,11 @@ def _reduce(name, arguments):
 
 def _tensor(storage, offset, size, stride):
     for numbers in (size, stride):
-        if not all(type(number) is int for number in _checked(numbers, tuple)):
+        if len(_checked(numbers, tuple)) > _MOST_AXES:
+            raise ValueError(
+                f"it has a tensor of more than {_MOST_AXES} axes. {SAVE_ANEW}"
+            )
+        if not all(type(number) is int for number in numbers):
             raise TypeError("a size or stride is not an integer")
     return TensorRecord(
         _checked(storage, StorageRecord), _checked(offset, int), size, stride

@@ -101,7 +101,7 @@ def _read_member(archive, name):
     if archive.getinfo(name).compress_type != _STORED:
         raise ValueError(
             f"{name!r} in its zip archive is compressed, which torch.save never does. "
-            "Save it again with torch.save(model.state_dict())."
+            "Save it again with torch.save(model.state_dict(), file)."
         )
     try:
         return archive.read(name)

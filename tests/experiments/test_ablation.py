@@ -148,3 +148,22 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
     assert process.returncode == 2
     assert message in process.stderr
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("claim", "loss", "message"),
+    [
+        ("temperature", "proxy_anchor", "--config.loss=proxy_anchor knows no temper"),
+        ("sampling", "n_pairs", "--config.balanced must be True with --config.loss"),
+    ],
+)
+def test_claim_that_another_loss_does_not_know_is_named(
+    claim, loss, message, finished, tmp_path
+):
+    photos, _, _ = finished
+    process = run(photos, tmp_path / "new", f"--claim={claim}", f"--config.loss={loss}")
+    assert process.returncode == 2
+    assert f"the claim {claim!r} can't be tested: {message}" in process.stderr
+    assert "Name the others, each with --claim." in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "new").exists()

@@ -1,9 +1,12 @@
 """Trains on two halves of the CPU and on one device; prints how far apart they end.
 
+python -m tests.optimizers.train_on_two_cpus POLICY
+
 The first of three epochs is a warm-up, in which the lower layer is to stay as it is.
 """
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
+keras.config.set_dtype_policy(sys.argv[1])
 
 
 def train(strategy):
