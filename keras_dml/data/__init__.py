@@ -6,6 +6,7 @@ from keras_dml.data.class_balanced_batches import class_balanced_batches
 from keras_dml.data.class_balanced_plan import class_balanced_plan
 from keras_dml.data.class_folders import class_folders
 from keras_dml.data.cub200 import cub200
+from keras_dml.data.glyph_strings import glyph_strings
 from keras_dml.data.glyphs import glyphs
 from keras_dml.data.image_dataset import ImageDataset
 from keras_dml.data.image_folder import image_folder
@@ -22,6 +23,7 @@ __all__ = [
     "class_balanced_plan",
     "class_folders",
     "cub200",
+    "glyph_strings",
     "glyphs",
     "image_folder",
     "in_shop",
