@@ -5,14 +5,15 @@ import threading
 import numpy as np
 
 from keras_dml.evaluation.comparable_rows import extremes
+from keras_dml.evaluation.tile import Tile
 
 
 class BlockCounts:
     """Counts, for each query of a block, the images of other classes before its own.
 
     First `take_own` is told the similarities of the images of the queries' classes,
-    then `count_others` those of the others, a tile at a time. What must not count reads
-    as the lowest of `extremes`. Several threads may count at once.
+    then `count_others` the tiles of the others. What must not count reads as the lowest
+    of `extremes`. Several threads may count at once.
 
     Of all images of its class but the nearest, only those that can be among the first R
     are counted, R being how many there are: an image is given up, and `places` says
@@ -38,7 +39,7 @@ class BlockCounts:
         self._lock = threading.Lock()
 
     def take_own(self, own: np.ndarray) -> None:
-        """Takes (queries, 1 or more) similarities of images of each query's class."""
+        """Takes exact similarities of images of each query's class, (queries, any)."""
         lowest, _ = extremes(own.dtype)
         best = own.max(axis=1)
         if self.best is None:
@@ -69,17 +70,32 @@ class BlockCounts:
         self._last_hopeful = np.full(len(own), highest, own.dtype)
         self._give_up(np.arange(len(own)))
 
-    def count_others(self, others: np.ndarray) -> None:
-        """Counts (queries, any) similarities of images of other classes."""
-        nearest = others.max(axis=1)
+    def count_others(self, tile: Tile) -> None:
+        """Counts the images of other classes in a tile, each row of which is a query's.
+
+        Where a value is so near to one it is compared with that its rounding might
+        decide, the exact one takes its place.
+        """
+        nearest = tile.values.max(axis=1)
+        reaching = np.flatnonzero(nearest >= self._to_reach - tile.margin)
+        near = _rows(tile.values, reaching)
+        bars = self._to_reach[reaching]
+        low, high = bars[:, np.newaxis] - tile.margin, bars[:, np.newaxis] + tile.margin
+        above = np.count_nonzero(near > high, axis=1)
+        level = np.count_nonzero(near >= low, axis=1) - above
+        if tile.margin and level.any():
+            if tile.is_many(level.sum()):
+                tile.make_exact()
+                return self.count_others(tile)
+            rows, columns = np.nonzero((near >= low) & (near <= high))
+            exact = tile.exact_at(reaching[rows], columns)
+            above += np.bincount(rows[exact > bars[rows]], minlength=len(bars))
+            level = np.bincount(rows[exact == bars[rows]], minlength=len(bars))
         with self._lock:
-            reaching = np.flatnonzero(nearest >= self._to_reach)
-            near = _rows(others, reaching)
-            to_reach = self._to_reach[reaching, np.newaxis]
-            self.above[reaching] += np.count_nonzero(near > to_reach, axis=1)
-            self.tied[reaching] += np.count_nonzero(near == to_reach, axis=1)
+            self.above[reaching] += above
+            self.tied[reaching] += level
             if self._every:
-                self._place(others, nearest)
+                self._place(tile, nearest)
 
     def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What is known of all images of each query's class.
@@ -93,18 +109,27 @@ class BlockCounts:
         above = np.cumsum(self._in_gap[:, :-1], axis=1)
         return self._own, above, self._tied[:, :-1], self._relevant
 
-    def _place(self, others, nearest):
-        reaching = np.flatnonzero(nearest >= self._last_hopeful)
+    def _place(self, tile, nearest):
+        reaching = np.flatnonzero(nearest >= self._last_hopeful - tile.margin)
         if not len(reaching):
             return
-        near = _rows(others, reaching)
+        near = _rows(tile.values, reaching)
         bars = self._last_hopeful[reaching]
-        rows, columns = np.nonzero(near > bars[:, np.newaxis])
-        # Those level with the bar, which can be nearly all, are counted together.
-        level = np.count_nonzero(near == bars[:, np.newaxis], axis=1)
-        values = np.concatenate([near[rows, columns], bars])
-        times = np.concatenate([np.ones(len(rows), np.int64), level])
-        rows = np.concatenate([reaching[rows], reaching])
+        if tile.margin:
+            found = near >= bars[:, np.newaxis] - tile.margin
+            if tile.is_many(np.count_nonzero(found)):
+                tile.make_exact()
+                return self._place(tile, tile.values.max(axis=1))
+            rows, columns = np.nonzero(found)
+            values = tile.exact_at(reaching[rows], columns)
+            rows, times = reaching[rows], np.ones(len(rows), np.int64)
+        else:
+            rows, columns = np.nonzero(near > bars[:, np.newaxis])
+            # Those level with the bar, which can be nearly all, are counted together.
+            level = np.count_nonzero(near == bars[:, np.newaxis], axis=1)
+            values = np.concatenate([near[rows, columns], bars])
+            times = np.concatenate([np.ones(len(rows), np.int64), level])
+            rows = np.concatenate([reaching[rows], reaching])
         width = self._own.shape[1]
         keys = _keys(rows, values)
         not_below = np.searchsorted(self._keys, keys, side="right") - rows * width

@@ -2,33 +2,38 @@
 
 import numpy as np
 
+from keras_dml.evaluation.block_cuts import block_cuts
 from keras_dml.evaluation.comparable_rows import comparable_rows
 from keras_dml.evaluation.unit_rows import row_scales
-
-# A block ends where a class does if that leaves at most this share of it empty.
-_EMPTY_SHARE = 1 / 8
 
 
 class ClassBlocks:
     """Rows sorted by class and cut into blocks of one size.
 
-    All blocks are filled up with zero rows to one shape, so that the similarities of
-    any two blocks come from the same arithmetic and may be compared for equality.
+    All blocks are filled up with zero rows to one shape.
 
     Args:
         embeddings: (n, dim) float, or (n, bytes) uint8 packed codes; may be
             memory-mapped, as a block is read when it is asked for.
         classes: (n,) integers from 0.
         side: rows in a block, a multiple of 64.
+        held_bytes: the last blocks are kept once made ready, as many as fit in this.
 
     Attributes:
         side: as given.
         order: (n,) the row numbers, in the order of their classes.
         cuts: (blocks + 1,) where in `order` each block begins, and the last ends.
         classes: (blocks, side) the class of each row, -1 for those filled up.
+        are_codes: whether the rows are packed codes.
     """
 
-    def __init__(self, embeddings: np.ndarray, classes: np.ndarray, side: int):
+    def __init__(
+        self,
+        embeddings: np.ndarray,
+        classes: np.ndarray,
+        side: int,
+        held_bytes: int = 0,
+    ):
         """Sorts and cuts; the class docstring has the arguments."""
         self.side = side
         self.order = np.argsort(classes, kind="stable")
@@ -36,14 +41,16 @@ class ClassBlocks:
         sizes = np.bincount(classes)
         self._ends = np.cumsum(sizes)
         self._starts = self._ends - sizes
-        self.cuts = _cuts(self._starts, len(classes), side)
+        self.cuts = block_cuts(sizes, side)
         self.classes = np.full((len(self), side), -1)
         for block in range(len(self)):
             self.classes[block, : self.size(block)] = in_order[
                 self.cuts[block] : self.cuts[block + 1]
             ]
+        self.are_codes = embeddings.dtype == np.uint8
         self._embeddings = embeddings
-        self._scales = None if embeddings.dtype == np.uint8 else row_scales(embeddings)
+        self._scales = None if self.are_codes else row_scales(embeddings)
+        self._held, self._held_bytes = {}, held_bytes
 
     def __len__(self):
         """The number of blocks."""
@@ -55,9 +62,14 @@ class ClassBlocks:
 
     def rows(self, block: int) -> np.ndarray:
         """The rows of a block as `comparable_rows` makes them, (side, width)."""
+        if block in self._held:
+            return self._held[block]
         order = self.order[self.cuts[block] : self.cuts[block + 1]]
         scales = None if self._scales is None else self._scales[:, order]
-        return comparable_rows(self._embeddings[order], self.side, scales)
+        rows = comparable_rows(self._embeddings[order], self.side, scales)
+        if (len(self) - block) * rows.nbytes <= self._held_bytes:
+            self._held[block] = rows
+        return rows
 
     def spans(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where in `order` classes begin and end; at 0 both for those not in it."""
@@ -81,15 +93,3 @@ class ClassBlocks:
         scattered = np.empty(len(self.order), values.dtype)
         scattered[self.order] = values[self.classes >= 0]
         return scattered
-
-
-def _cuts(starts, rows, side):
-    # Where classes end, one after another; empty ones change nothing.
-    ends = np.append(starts, rows)
-    cuts = [0]
-    while cuts[-1] < rows:
-        full = min(cuts[-1] + side, rows)
-        with_class = int(ends[np.searchsorted(ends, full, side="right") - 1])
-        fits = cuts[-1] < with_class and full - with_class <= _EMPTY_SHARE * side
-        cuts.append(with_class if fits else full)
-    return np.array(cuts)

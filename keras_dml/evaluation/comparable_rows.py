@@ -17,7 +17,7 @@ def comparable_rows(
     Args:
         rows: (n, dim) float, every value finite, or (n, bytes) uint8 packed codes.
         row_multiple: zero rows are added until the row count is a multiple of this.
-        scales: (2, n, 1), the `row_scales` of embeddings if those are known already.
+        scales: (1 or 2, n, 1), the `row_scales` of embeddings if those are known.
 
     Returns:
         float32 (n, dim) rows of length one. Of codes, uint8 (n, bytes) if faiss is

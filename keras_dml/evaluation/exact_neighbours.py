@@ -3,22 +3,21 @@
 import numpy as np
 
 from keras_dml.evaluation.comparable_rows import comparable_rows
-from keras_dml.evaluation.comparable_rows import similarities
 from keras_dml.evaluation.neighbours import Neighbours
+from keras_dml.evaluation.tile import Tile
 
 _TILE_BYTES = 64 * 2**20
 _ROWS_FILE = "rows.npy"
 
-# A matrix product may sum its last few columns in another order than the rest, and two
-# equal rows would then score differently. Padded to whole vector registers, it has no
-# such columns.
 _ROW_MULTIPLE = 64
 
 
 class ExactNeighbours(Neighbours):
     """An index that compares each query with every row, by batched products.
 
-    Of equally similar rows the one built in first comes first. Beside the rows, in
+    Of equally similar rows the one built in first comes first, and equal rows are
+    equally similar: cosines too near to the k-th to trust the order in which a matrix
+    product summed them are `exact_cosines`. Beside the rows, in
     float32 or packed, and the result, a search takes 64 MiB for scores, or one query's
     scores if those are more, whatever k is.
 
@@ -56,12 +55,13 @@ class ExactNeighbours(Neighbours):
         step = max(1, _TILE_BYTES // (4 * len(self._index)))
         for start in range(0, len(block), step):
             part = slice(start, start + step)
-            tile = similarities(block[part], self._index)
+            tile = Tile(block[part], self._index, self.metric == "hamming")
             if self.metric == "hamming":
-                tile = _minus_distances(tile, block)
-            tile[:, self.count :] = -np.inf
-            rows[part] = _first_columns(tile, k, self.count)
-            nearness[part] = np.take_along_axis(tile, rows[part], 1)
+                tile.values = _minus_distances(tile.values, block)
+            tile.values[:, self.count :] = -np.inf
+            _make_first_exact(tile, k, self.count)
+            rows[part] = _first_columns(tile.values, k, self.count)
+            nearness[part] = np.take_along_axis(tile.values, rows[part], 1)
         return rows, nearness
 
     def _write(self, folder):
@@ -91,20 +91,40 @@ def _minus_distances(tile, block):
     return tile
 
 
+def _make_first_exact(tile, k, count):
+    """Makes those values exact that may be among the k highest of their row."""
+    if not tile.margin:
+        return
+    bounds = _bounds(tile.values, k, count) - 2 * tile.margin
+    reached = tile.values >= bounds[:, np.newaxis]
+    if tile.is_many(np.count_nonzero(reached)):
+        tile.make_exact()
+        return
+    at = np.nonzero(reached)
+    tile.values[at] = tile.exact_at(*at)
+
+
+def _bounds(tile, k, count):
+    """For each row a value that k columns at least reach, and not many more."""
+    if k == 1:
+        return tile.max(axis=1)
+    groups = tile.shape[1] // _ROW_MULTIPLE
+    if k > groups:
+        return np.array([np.partition(scores[:count], -k)[-k] for scores in tile])
+    # Each of the k best groups has a score as high as its maximum, so the k-th highest
+    # maximum is no higher than the k-th highest score.
+    maxima = tile.reshape(len(tile), _ROW_MULTIPLE, groups).max(axis=1)
+    return np.partition(maxima, groups - k, axis=1)[:, groups - k]
+
+
 def _first_columns(tile, k, count):
     if k == 1:
         return tile.argmax(axis=1)[:, np.newaxis]
-    groups = tile.shape[1] // _ROW_MULTIPLE
-    if k <= groups:
-        # Each of the k best groups has a score as high as its maximum, so the k-th
-        # highest maximum is no higher than the k-th highest score.
-        maxima = tile.reshape(len(tile), _ROW_MULTIPLE, groups).max(axis=1)
-        bounds = np.partition(maxima, groups - k, axis=1)[:, groups - k]
     columns = np.empty((len(tile), k), np.int64)
+    bounds = _bounds(tile, k, count)
     for row, scores in enumerate(tile):
         # Every column that reaches the bound: partitioning the columns themselves
         # would choose among tied ones at random.
-        bound = bounds[row] if k <= groups else np.partition(scores[:count], -k)[-k]
-        reached = np.flatnonzero(scores >= bound)
+        reached = np.flatnonzero(scores >= bounds[row])
         columns[row] = reached[np.argsort(-scores[reached], kind="stable")[:k]]
     return columns

@@ -6,16 +6,18 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_dml.evaluation.block_counts import BlockCounts
+from keras_dml.evaluation.block_cuts import block_side
 from keras_dml.evaluation.class_blocks import ClassBlocks
 from keras_dml.evaluation.comparable_rows import extremes
-from keras_dml.evaluation.comparable_rows import similarities
 from keras_dml.evaluation.in_parallel import in_parallel
 from keras_dml.evaluation.same_items import SameItems
+from keras_dml.evaluation.tile import Tile
 
-# Found by trial, with one megabyte of level-2 cache a core.
-SIDE = 1536
+# Found by trial, with half and with one megabyte of level-2 cache a core.
+SIDE = 1600
 CODE_SIDE = 1024
-_HELD_TILES = 2
+_HELD_BYTES = 32 * 2**20
+_HELD_TILES = 3
 # Images of queries' classes whose places are counted at the same time.
 _MOST_PLACES = 2**22
 
@@ -37,10 +39,12 @@ def rank_counts(
     counted that are nearer. Where the queries search one another, similarity is
     symmetric, and each tile of it serves two blocks of queries.
 
-    All tiles have one shape, so that similarities that are compared with each other
-    come from the same arithmetic. Memory beside the inputs: for each core two to four
-    tiles of `4 * SIDE²` bytes and two blocks of rows, and if `every` is true some 60
-    bytes for each of `_MOST_PLACES` in all, or of 64 queries' images of their classes.
+    Similarities that are compared with each other come from the same arithmetic: where
+    two are so near that the order in which a product was summed might decide, both are
+    `exact_cosines`, which tie where rows are equal. Memory beside the inputs: for each
+    core two to five tiles of `4 * SIDE²` bytes and two blocks of rows, `_HELD_BYTES`
+    for blocks that are kept, and if `every` is true some 60 bytes for each of
+    `_MOST_PLACES` in all, or of 64 queries' images of their classes.
 
     Args:
         queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
@@ -55,18 +59,23 @@ def rank_counts(
     Returns:
         (figures, n), as `measure` gives them.
     """
-    side = _side(queries, max(len(query_classes), len(gallery_classes)))
-    most = np.bincount(gallery_classes).max() if every else 0
+    side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
+    sizes, gallery_sizes = np.bincount(query_classes), np.bincount(gallery_classes)
+    most = gallery_sizes.max() if every else 0
     if gallery is None and most * len(queries) <= _MOST_PLACES:
-        blocks = ClassBlocks(queries, query_classes, side)
+        side = block_side(sizes, side)
+        blocks = ClassBlocks(queries, query_classes, side, _HELD_BYTES)
         measured = _among_themselves(blocks, measure, every)
     else:
         if gallery is None:
             gallery = queries
             same = np.arange(len(queries)), np.arange(len(queries))
-        gallery = ClassBlocks(gallery, gallery_classes, side)
+        gallery_side = block_side(gallery_sizes, side)
+        gallery = ClassBlocks(gallery, gallery_classes, gallery_side, _HELD_BYTES)
+        workers = os.cpu_count() or 1
+        side = block_side(sizes, side, workers)
         # A core counts the places of a block of queries at a time.
-        while side > 64 and most * side * (os.cpu_count() or 1) > _MOST_PLACES:
+        while side > 64 and most * side * workers > _MOST_PLACES:
             side = -(-side // 128) * 64
         blocks = ClassBlocks(queries, query_classes, side)
         same = SameItems(blocks, gallery, *(same or np.empty((2, 0), np.int64)))
@@ -76,13 +85,6 @@ def rank_counts(
     )
 
 
-def _side(queries, rows):
-    """Rows in a block: as many blocks as the largest takes, made nearly full."""
-    side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
-    side = -(-rows // -(-rows // side))
-    return -(-side // 64) * 64
-
-
 def _among_themselves(blocks, measure, every):
     every_row = np.arange(len(blocks.order))
     same = SameItems(blocks, blocks, every_row, every_row)
@@ -90,34 +92,29 @@ def _among_themselves(blocks, measure, every):
     counted = np.zeros(len(blocks), bool)
 
     def tile_of(first, second):
-        tile = similarities(blocks.rows(first), blocks.rows(second))
-        _hide_filling(tile, blocks, first, blocks, second)
+        tile = Tile(blocks.rows(first), blocks.rows(second), blocks.are_codes)
+        _hide_filling(tile.values, blocks, first, blocks, second)
         return tile
 
     def take_own(block):
         sharing = blocks.sharing(blocks.classes[block])
         for other in sharing:
-            # The very product that others are counted in, seen from either side.
-            tile = tile_of(min(block, other), max(block, other))
-            tile = tile if block <= other else tile.T
-            same.hide(tile, block, other)
+            tile = tile_of(block, other)
+            same.hide(tile.values, block, other)
             counts[block].take_own(_own(tile, blocks, block, blocks, other))
         counts[block].own_taken()
         if len(sharing) == 1:
             # All of its classes lie in this one tile, so it need not be made again.
-            _hide_own(tile, blocks, block, blocks, block)
+            _hide_own(tile.values, blocks, block, blocks, block)
             counts[block].count_others(tile)
             counted[block] = True
 
     def count_others(first):
-        rows = blocks.rows(first)
-        for second in range(first, len(blocks)):
-            if first == second and counted[first]:
-                continue
-            tile = similarities(rows, blocks.rows(second))
-            _hide_filling(tile, blocks, first, blocks, second)
-            if second in blocks.sharing(blocks.classes[first]):
-                _hide_own(tile, blocks, first, blocks, second)
+        sharing = blocks.sharing(blocks.classes[first])
+        for second in range(first + counted[first], len(blocks)):
+            tile = tile_of(first, second)
+            if second in sharing:
+                _hide_own(tile.values, blocks, first, blocks, second)
             counts[first].count_others(tile)
             if first != second:
                 counts[second].count_others(tile.T)
@@ -135,9 +132,9 @@ def _in_gallery(blocks, gallery, same, measure, every):
         held = {}
 
         def tile_of(other):
-            tile = similarities(rows, gallery.rows(other))
-            _hide_filling(tile, blocks, block, gallery, other)
-            same.hide(tile, block, other)
+            tile = Tile(rows, gallery.rows(other), blocks.are_codes)
+            _hide_filling(tile.values, blocks, block, gallery, other)
+            same.hide(tile.values, block, other)
             return tile
 
         for other in sharing:
@@ -149,7 +146,7 @@ def _in_gallery(blocks, gallery, same, measure, every):
         for other in range(len(gallery)):
             tile = held.pop(other) if other in held else tile_of(other)
             if other in sharing:
-                _hide_own(tile, blocks, block, gallery, other)
+                _hide_own(tile.values, blocks, block, gallery, other)
             counts.count_others(tile)
         return measure(counts)
 
@@ -157,13 +154,20 @@ def _in_gallery(blocks, gallery, same, measure, every):
 
 
 def _own(tile, blocks, block, gallery, other):
-    """The similarities in a tile to images of each query's class, (side, any)."""
+    """The exact similarities to images of each query's class, (side, any)."""
     starts, ends = gallery.spans(blocks.classes[block])
     first, last = gallery.cuts[other], gallery.cuts[other + 1]
     starts, ends = np.clip([starts, ends], first, last) - first
     columns = starts[:, np.newaxis] + np.arange(max(1, (ends - starts).max()))
-    own = np.take_along_axis(tile, np.minimum(columns, gallery.side - 1), axis=1)
-    own[columns >= ends[:, np.newaxis]], _ = extremes(tile.dtype)
+    present = columns < ends[:, np.newaxis]
+    columns = np.minimum(columns, gallery.side - 1)
+    if tile.is_many(np.count_nonzero(present)):
+        tile.make_exact()
+    own = np.take_along_axis(tile.values, columns, axis=1)
+    lowest, _ = extremes(own.dtype)
+    own[~present] = lowest
+    rows, places = np.nonzero(own != lowest)
+    own[rows, places] = tile.exact_at(rows, columns[rows, places])
     return own
 
 

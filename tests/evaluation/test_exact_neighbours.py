@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from keras_dml.evaluation import ExactNeighbours
+from keras_dml.evaluation.unit_rows import unit_rows
 from tests.evaluation.brute_force import brute_force
 
 
@@ -41,6 +42,21 @@ def test_equal_rows_score_equally_wherever_they_are():
     ids, similarities = index.search(row[None], 331)
     assert ids[0].tolist() == list(range(331))
     assert len(set(similarities[0].tolist())) == 1
+
+
+@pytest.mark.parametrize("spread", [1, 1e-3, 1e-5, 0])
+@pytest.mark.parametrize("k", [1, 4, 250])
+def test_neighbours_are_those_of_exact_cosines_however_near(spread, k):
+    rng = np.random.default_rng(2)
+    rows = unit_rows(1 + spread * rng.normal(size=(300, 100)))
+    index = ExactNeighbours()
+    index.build(rows)
+    ids, similarities = index.search(rows, k)
+    unit = unit_rows(rows).astype(np.longdouble)
+    cosines = (unit @ unit.T).astype(np.float32)
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(ids, order)
+    np.testing.assert_array_equal(similarities, np.take_along_axis(cosines, order, 1))
 
 
 def test_a_huge_k_takes_no_memory_of_its_own():

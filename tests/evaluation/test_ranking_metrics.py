@@ -13,6 +13,7 @@ from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
 from keras_dml.evaluation.rank_counts import rank_counts
+from keras_dml.evaluation.unit_rows import unit_rows
 
 # `keras_dml.evaluation.rank_counts` is the module; its tiles are made small here.
 module = sys.modules[rank_counts.__module__]
@@ -238,6 +239,26 @@ def test_real_valued_embeddings_are_measured_as_by_a_full_sort():
     assert 0.1 < expected["map@r"] < expected["r_precision"] < 0.9
     found = ranking_metrics(embeddings, labels, ks=KS)
     assert figures_of(found["all"]) == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("spread", [1e-1, 1e-3, 1e-5, 0])
+@pytest.mark.parametrize("ties", TIES)
+def test_embeddings_that_have_nearly_collapsed_are_ranked_exactly(spread, ties):
+    # The nearer they are to one another, the more of their cosines differ by less than
+    # the roundings of a product, and then tie in float32.
+    rng = np.random.default_rng(4)
+    labels = rng.permutation(np.arange(330) % 21)
+    embeddings = 1 + spread * rng.normal(size=(330, 100))
+    unit = unit_rows(embeddings).astype(np.longdouble)
+    scores = (unit @ unit.T).astype(np.float32)
+    np.fill_diagonal(scores, -np.inf)
+    expected = naive(scores, labels, labels, ties)
+    found = ranking_metrics(embeddings, labels, ks=KS, ties=ties)["all"]
+    assert figures_of(found) == pytest.approx(expected)
+    assert recall_at_k(embeddings, labels, ks=KS, ties=ties) == pytest.approx(
+        {k: expected[f"recall@{k}"] for k in KS}
+    )
 
 
 def test_figures_are_those_of_pytorch_metric_learning():
