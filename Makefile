@@ -2,7 +2,8 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends lint \
-	benchmark-training-step benchmark-input benchmark-retrieval dist clean
+	benchmark-training-step benchmark-input benchmark-retrieval \
+	benchmark-against-torch dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,10 @@ benchmark-input: .venv/installed-test ## Time the input pipeline
 benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
+
+benchmark-against-torch: .venv/installed-test ## Train beside pytorch-metric-learning: recall and time
+	.venv/bin/python -m tests.benchmarks.benchmark_training_in_torch \
+		--config=experiments/configs/glyphs.py --config.epochs=3
 
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .

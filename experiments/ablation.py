@@ -17,12 +17,9 @@ folder:
 Stopped, it goes on where it was when it is started again with the same settings.
 """
 
-import contextlib
 import itertools
 import pathlib
-import time
 
-import keras
 import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
@@ -30,15 +27,13 @@ from ml_collections import config_flags
 from experiments import claims
 from experiments import program
 from experiments.ablation_report import write_ablation_report
-from experiments.ablation_runs import claim_folder
-from experiments.ablation_runs import finished_run
-from experiments.build import build_batches
-from experiments.build import build_models
-from experiments.build import compile_model
 from experiments.check_config import check_config
 from experiments.check_replicas import check_replicas
+from experiments.checked_seeds import checked_seeds
 from experiments.load_data import load_data
-from experiments.measure import measure
+from experiments.runs_folder import claim_folder
+from experiments.runs_folder import finished_run
+from experiments.runs_folder import run_once
 from keras_dml import data
 from keras_dml import training
 
@@ -74,7 +69,7 @@ def main(argv):
             "--config.validation_classes must be 0 here, where nothing is chosen by "
             f"them; got {config.validation_classes!r}."
         )
-    seeds = _checked_seeds(_SEEDS.value)
+    seeds = checked_seeds(_SEEDS.value)
     strategy = training.mirrored_strategy()
     tf.config.experimental.enable_op_determinism()
     train, test = load_data(config, _DATA_DIR.value)
@@ -100,47 +95,10 @@ def main(argv):
     for number, (name, varied) in enumerate(todo.items(), 1):
         if name in runs:
             continue
-        start = time.monotonic()
-        print(f"\n{number} of {len(todo)}: {name}")
-        metrics = _train_and_measure(varied, strategy, train, test)
-        runs[name] = {"seconds": round(time.monotonic() - start), "metrics": metrics}
-        training.write_json(files[name], runs[name])
+        print(f"\n{number} of {len(todo)}:", end=" ")
+        runs[name] = run_once(files[name], varied, strategy, train, test)
 
     print("\n" + write_ablation_report(folder, variants, seeds, runs))
-
-
-def _train_and_measure(config, strategy, train, test):
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
-        trunk, embedder, model = build_models(config, len(train.class_names))
-    batches = build_batches(config, train)
-    with strategy.scope():
-        compile_model(config, model, len(batches))
-    epochs = config.warm_up_epochs + config.epochs
-    model.fit(
-        batches,
-        epochs=epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            training.WarmUp(trunk, config.warm_up_epochs),
-            _EpochBar(epochs),
-        ],
-    )
-    _, _, metrics = measure(config, embedder, test)
-    return metrics
-
-
-class _EpochBar(keras.callbacks.Callback):
-    """A progress bar that moves once an epoch."""
-
-    def __init__(self, epochs):
-        super().__init__()
-        self.bar = keras.utils.Progbar(epochs, unit_name="epoch")
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.bar.update(epoch + 1, [("loss", logs["loss"])])
 
 
 def _varied(config, variant, seed):
@@ -162,17 +120,6 @@ def _check_varied(varied, claim, replicas):
             f"the claim {claim!r} can't be tested: {error} Name the others, each with "
             "--claim."
         ) from None
-
-
-def _checked_seeds(given):
-    with contextlib.suppress(ValueError):
-        seeds = [int(seed) for seed in given]
-        if seeds and len(seeds) == len(set(seeds)) and min(seeds) >= 0:
-            return seeds
-    raise ValueError(
-        "--seeds must be distinct integers of at least 0, such as 0,1,2; got "
-        f"{','.join(given)!r}."
-    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """The table and the plots of an ablation."""
 
-import csv
-import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -11,6 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.claims import Variant
+from experiments.mean_and_spread import mean_and_spread
+from experiments.write_csv import flat
+from experiments.write_csv import write_csv
 
 _COLUMNS = {
     "R@1 float": ("float", "recall@1"),
@@ -67,14 +67,11 @@ def _table(variants, figures):
     for claim, some in variants.items():
         for variant, columns in zip(some, figures[claim], strict=True):
             label = variant.label if variant.overrides else f"**{variant.label}**"
-            cells = " | ".join(_mean_and_spread(values) for values in columns.values())
+            cells = " | ".join(
+                mean_and_spread(100 * values) for values in columns.values()
+            )
             lines.append(f"| {claim} | {label} | {cells} |")
     return "\n".join(lines)
-
-
-def _mean_and_spread(shares):
-    mean = f"{100 * shares.mean():.1f}"
-    return mean if len(shares) < 2 else f"{mean} ± {100 * shares.std(ddof=1):.1f}"
 
 
 def _write_csv(file, variants, seeds, runs):
@@ -84,25 +81,9 @@ def _write_csv(file, variants, seeds, runs):
             for seed in seeds:
                 run = runs[f"{variant.name},seed={seed}"]
                 row = {"claim": claim, "value": variant.label, "seed": seed}
-                row |= {"seconds": run["seconds"]} | _flat(run["metrics"])
+                row |= {"seconds": run["seconds"]} | flat(run["metrics"])
                 rows.append(row)
-    handle, unfinished = tempfile.mkstemp(suffix=".unfinished", dir=file.parent)
-    with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    os.chmod(unfinished, 0o644)
-    os.replace(unfinished, file)
-
-
-def _flat(metrics):
-    flat = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name} {inner}": number for inner, number in value.items()}
-        else:
-            flat[name] = value
-    return flat
+    write_csv(file, rows)
 
 
 def _plots(variants, figures):

@@ -25,7 +25,7 @@ def run(main):
             _end(f"unknown argument {argv[1]!r}; options start with --.")
         try:
             main(argv)
-        except (ValueError, OSError, ImportError) as error:
+        except (ValueError, FloatingPointError, OSError, ImportError) as error:
             _end(str(error))
         except tf.errors.InvalidArgumentError as error:
             message = unreadable_image(error)

@@ -3,8 +3,12 @@
 import tensorflow as tf
 
 
-def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.MirroredStrategy:
+def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
     """A `MirroredStrategy` over all GPUs, or over the CPU where there are none.
+
+    For a single device it is TensorFlow's default strategy, which does the same. What
+    `MirroredStrategy` puts around a data set tunes itself, and at the end of an epoch
+    waits until the tuner wakes, for as long as the epoch has taken in the worst case.
 
     Args:
         logical_cpus: split the CPU into this many devices and use those instead, to
@@ -22,9 +26,9 @@ def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.MirroredStrategy:
         raise ValueError(f"logical_cpus must be 0 or more; got {logical_cpus}.")
     if logical_cpus == 0:
         gpus = len(tf.config.list_logical_devices("GPU"))
-        return tf.distribute.MirroredStrategy(
-            [f"GPU:{index}" for index in range(gpus)] or ["CPU:0"]
-        )
+        if gpus < 2:
+            return tf.distribute.get_strategy()
+        return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(gpus)])
     wanted = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:

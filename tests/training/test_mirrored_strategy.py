@@ -17,12 +17,15 @@ ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("two_logical_cpus.py")
 
 
-def test_cpu_is_one_replica_without_gpus():
-    if tf.config.list_logical_devices("GPU"):
-        pytest.skip("this machine has a GPU")
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_single_device_is_one_replica_without_a_data_set_around_the_data_set(
+    gpus, monkeypatch
+):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] * gpus)
     strategy = mirrored_strategy()
     assert strategy.num_replicas_in_sync == 1
-    assert strategy.extended.worker_devices[0].endswith("CPU:0")
+    batches = tf.data.Dataset.range(2)
+    assert strategy.experimental_distribute_dataset(batches) is batches
 
 
 def test_every_gpu_is_a_replica(monkeypatch):

@@ -1,10 +1,12 @@
-"""The folder of an ablation, and the runs that are in it already."""
+"""A folder of many runs, of which each is trained once."""
 
 import json
 import pathlib
 
 import ml_collections
+import tensorflow as tf
 
+from experiments.train_and_measure import train_and_measure
 from keras_dml import training
 from keras_dml.data import ImageDataset
 
@@ -51,6 +53,27 @@ def finished_run(file: pathlib.Path, test: ImageDataset) -> dict:
             f"and this test set has {len(test):,} of {len(test.class_names):,}. Give "
             "the same --data_dir, or name another --output_dir."
         )
+    return run
+
+
+def run_once(
+    file: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    strategy: tf.distribute.Strategy,
+    train: ImageDataset,
+    test: ImageDataset,
+) -> dict:
+    """Reads the figures of a run, or does the run and writes them.
+
+    Raises:
+        ValueError: as `finished_run` does.
+        FloatingPointError: as `train_and_measure` does.
+    """
+    if file.is_file():
+        return finished_run(file, test)
+    print(file.stem)
+    run = train_and_measure(config, strategy, train, test)
+    training.write_json(file, run)
     return run
 
 

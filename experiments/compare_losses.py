@@ -1,0 +1,154 @@
+"""Compares the losses of experiments/losses.py on a data set.
+
+python -m experiments.compare_losses --config=experiments/configs/glyphs.py \
+    --output_dir=saved_models/losses
+
+Every loss trains the same network on as many image views. A quarter of the training
+classes, or --config.validation_classes of them, is set aside first, and R@1 on these
+chooses each loss's learning rate: 0.3, 1 and 3 times the rate it starts from are tried
+with the first seed, and more where the best of them lies at an end. Then each loss is
+trained with its rate on all the training classes, once with every seed, and measured on
+the test classes by exact search. All else is the config's, for all losses alike, and
+the values of each loss's paper; config.temperature is the normalised softmax's alone.
+The program prints two tables and writes to the folder:
+
+  table.md         those tables: figures with their spread over seeds; the rates tried
+  results.csv      a row a run, with every figure
+  search.csv       a row a rate tried
+  comparison.png   the figures as a plot
+  runs/            a JSON file a run
+
+Stopped, it goes on where it was when it is started again with the same settings. So the
+work can be shared: several processes with the same --output_dir, each with other
+losses, and one with all of them at the end, which only has to write the tables.
+"""
+
+import pathlib
+
+import tensorflow as tf
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import program
+from experiments.check_config import check_config
+from experiments.check_replicas import check_replicas
+from experiments.checked_seeds import checked_seeds
+from experiments.climb_rates import best_rate
+from experiments.climb_rates import climb_rates
+from experiments.comparison_report import ComparedLoss
+from experiments.comparison_report import write_comparison_report
+from experiments.load_data import load_data
+from experiments.losses import LOSSES
+from experiments.losses import batch_shape
+from experiments.runs_folder import claim_folder
+from experiments.runs_folder import run_once
+from keras_dml import data
+from keras_dml import training
+
+_VALIDATION_CLASSES = 0.25
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "A file of experiments/configs/; its settings are those of every loss.",
+    lock_config=True,
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "The folder of the results, a new one or one to go on with."
+)
+_SEEDS = flags.DEFINE_list(
+    "seeds", ["0", "1", "2"], "Every loss is trained once with each of these."
+)
+_LOSSES = flags.DEFINE_multi_enum(
+    "loss", list(LOSSES), list(LOSSES), "A loss; may be repeated. Default: all."
+)
+_RATES = flags.DEFINE_integer(
+    "rates", 5, "At most so many learning rates of a loss are tried.", lower_bound=3
+)
+flags.mark_flags_as_required(["config", "output_dir"])
+
+
+def main(argv):
+    """Every loss → its learning rate → every seed → figures → tables and plot."""
+    del argv
+    config = _CONFIG.value
+    check_config(config)
+    seeds = checked_seeds(_SEEDS.value)
+    strategy = training.mirrored_strategy()
+    tf.config.experimental.enable_op_determinism()
+    train, test = load_data(config, _DATA_DIR.value)
+    fitted, validation = train.split_by_class(
+        config.validation_classes or _VALIDATION_CLASSES, config.seed
+    )
+    for name in _LOSSES.value:
+        varied = _varied(config, name, 1.0, seeds[0])
+        check_config(varied)
+        check_replicas(varied, strategy.num_replicas_in_sync)
+        _check_classes(varied, fitted)
+    data.check_images(validation, test)
+
+    folder = pathlib.Path(_OUTPUT_DIR.value)
+    claim_folder(folder, config)
+
+    def run(kind, varied, *data_sets):
+        rate = varied.learning_rate * LOSSES[varied.loss].rate
+        name = f"{kind},loss={varied.loss},learning_rate={rate:g},seed={varied.seed}"
+        return run_once(folder / "runs" / f"{name}.json", varied, strategy, *data_sets)
+
+    def recall_in_validation(name, multiple):
+        varied = _varied(config, name, multiple, seeds[0])
+        with varied.unlocked():
+            varied.nmi_starts = 0
+        try:
+            metrics = run("validation", varied, fitted, validation)["metrics"]
+        except FloatingPointError as error:
+            print(f"{error} It counts as a recall of 0.")
+            return 0.0
+        return metrics["float"]["recall@1"]
+
+    compared = []
+    for name in _LOSSES.value:
+        start = config.learning_rate * LOSSES[name].rate
+        recalls = climb_rates(
+            lambda m, name=name: recall_in_validation(name, m), _RATES.value
+        )
+        best = best_rate(recalls)
+        runs = {
+            seed: run("test", _varied(config, name, best, seed), train, test)
+            for seed in seeds
+        }
+        searched = {float(f"{m * start:g}"): r for m, r in recalls.items()}
+        compared.append(ComparedLoss(name, searched, runs))
+    print("\n" + write_comparison_report(folder, compared))
+
+
+def _varied(config, loss, multiple, seed):
+    varied = config.copy_and_resolve_references()
+    with varied.unlocked():
+        varied.update(
+            {
+                "loss": loss,
+                "learning_rate": config.learning_rate * multiple,
+                "seed": seed,
+                "validation_classes": 0.0,
+                # Differences between losses shall not be those of approximate search.
+                "index": "exact",
+            }
+        )
+    return varied
+
+
+def _check_classes(config, fitted):
+    classes, images = batch_shape(config)
+    if config.balanced and classes > len(fitted.class_names):
+        raise ValueError(
+            f"a batch of --config.loss={config.loss} has {classes} classes of {images} "
+            f"images, and {len(fitted.class_names)} classes are left to train on "
+            "beside those for validation. Give fewer --config.classes, or leave the "
+            "loss out by naming the others with --loss."
+        )
+
+
+if __name__ == "__main__":
+    program.run(main)
