@@ -109,7 +109,7 @@ def main(argv):
 
 
 def _train_and_measure(config, strategy, train, test):
-    keras.utils.clear_session()
+    keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         trunk, embedder, model = build_models(config, len(train.class_names))

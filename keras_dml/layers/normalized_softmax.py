@@ -4,6 +4,8 @@ from numbers import Integral
 
 import keras
 
+from keras_dml._ops import NOT_AUTOCAST
+from keras_dml._ops import ops
 from keras_dml.layers.l2_normalization import l2_normalize
 
 
@@ -76,15 +78,16 @@ class NormalizedSoftmax(keras.layers.Layer):
             shape=(self.num_classes, dim),
             initializer=keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5),
             dtype="float64" if self.variable_dtype == "float64" else "float32",
-            autocast=False,
+            **NOT_AUTOCAST,
             name="class_weights",
         )
+        self.built = True
 
     def call(self, embeddings):
         """Gives the logits."""
-        embeddings = keras.ops.cast(embeddings, self.class_weights.dtype)
+        embeddings = ops.cast(embeddings, self.class_weights.dtype)
         # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-        directions = keras.ops.transpose(l2_normalize(self.class_weights))
+        directions = ops.transpose(l2_normalize(self.class_weights))
         return l2_normalize(embeddings) @ directions / self.temperature
 
     def get_config(self):

@@ -2,9 +2,13 @@
 
 import keras
 
+from keras_dml._ops import Optimizer
+from keras_dml._ops import ops
+from keras_dml._ops import weight_path
+
 
 @keras.saving.register_keras_serializable(package="keras_dml")
-class SGD(keras.optimizers.Optimizer):
+class SGD(Optimizer):
     """Gradient descent whose L2 term is added to the gradient, as PyTorch's SGD.
 
     ```
@@ -94,30 +98,30 @@ class SGD(keras.optimizers.Optimizer):
                 "the optimiser has no variables yet; call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
-        values = keras.ops.convert_to_numpy(self.multipliers).copy()
+        values = ops.convert_to_numpy(self.multipliers).copy()
         for variable in variables:
             try:
                 values[self._get_variable_index(variable)] = multiplier
             except KeyError:
                 raise ValueError(
-                    f"this optimiser does not train {variable.path}; give variables of "
-                    "the model that it was built for."
+                    f"this optimiser does not train {weight_path(variable)}; give "
+                    "variables of the model that it was built for."
                 ) from None
         self.multipliers.assign(values)
 
     def reset_momentum(self):
         """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
         for velocity in self.velocities:
-            velocity.assign(keras.ops.zeros(velocity.shape, velocity.dtype))
+            velocity.assign(ops.zeros(velocity.shape, velocity.dtype))
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies the rule to one variable."""
-        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
         self.assign(velocity, self.momentum * velocity + gradient)
         rate = learning_rate * self.multipliers[index]
-        self.assign_sub(variable, keras.ops.cast(rate, variable.dtype) * velocity)
+        self.assign_sub(variable, ops.cast(rate, variable.dtype) * velocity)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""
