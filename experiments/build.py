@@ -4,14 +4,13 @@ import keras
 import ml_collections
 import tensorflow as tf
 
-from experiments.losses import LOSSES
 from experiments.losses import batch_shape
+from experiments.losses import find_loss
 from experiments.losses import loss_input
+from experiments.optimizers import make_optimizer
 from keras_dml import data
 from keras_dml import layers
 from keras_dml import models
-from keras_dml import optimizers
-from keras_dml import training
 
 
 def build_models(
@@ -56,17 +55,10 @@ def build_batches(
 def compile_model(
     config: ml_collections.ConfigDict, model: keras.Model, steps_per_epoch: int
 ) -> None:
-    """Gives the model the config's loss, and the paper's optimiser and schedule."""
-    loss = LOSSES[config.loss]
-    learning_rate = training.step_decay(
-        config.learning_rate * loss.rate,
-        config.epochs,
-        config.decay_at,
-        steps_per_epoch,
-        config.warm_up_epochs,
-    )
+    """Gives the model the config's loss, optimiser and schedule."""
+    loss = find_loss(config.loss)
     model.compile(
-        optimizers.SGD(learning_rate, config.momentum, config.l2),
+        make_optimizer(config, loss.rate, steps_per_epoch),
         loss.make(),
         metrics=loss.metrics,
     )

@@ -4,7 +4,9 @@ import importlib.util
 
 import ml_collections
 
-from experiments.losses import LOSSES
+from experiments.losses import find_loss
+from experiments.optimizers import PAPERS
+from experiments.optimizers import check_optimizer
 
 _LEAST = {
     "warm_up_epochs": 0,
@@ -33,8 +35,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         config, "seed", 0 <= config.seed <= _LARGEST_SEED, f"from 0 to {_LARGEST_SEED}"
     )
     _check(config, "resize", config.resize >= config.image_size, "at least image_size")
-    _check(config, "loss", config.loss in LOSSES, f"one of {', '.join(LOSSES)}")
-    if LOSSES[config.loss].is_on_pairs:
+    if find_loss(config.loss).is_on_pairs:
         _check(
             config,
             "balanced",
@@ -61,6 +62,15 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             config.loss == "normalized_softmax",
             f"normalized_softmax with --config.sampled_classes={config.sampled_classes}"
             ", which draws classes for it alone",
+        )
+    check_optimizer(config.optimizer)
+    if config.optimizer != PAPERS:
+        _check(
+            config,
+            "warm_up_epochs",
+            config.warm_up_epochs == 0,
+            f"0 with --config.optimizer={config.optimizer}, as {PAPERS} alone can keep "
+            "the trunk still",
         )
     for name in ("learning_rate", "temperature"):
         _check(config, name, config[name] > 0, "above 0")

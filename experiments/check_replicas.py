@@ -2,8 +2,8 @@
 
 import ml_collections
 
-from experiments.losses import LOSSES
 from experiments.losses import batch_shape
+from experiments.losses import find_loss
 from keras_dml import training
 
 
@@ -16,7 +16,7 @@ def check_replicas(config: ml_collections.ConfigDict, replicas: int) -> None:
     """
     classes, images_per_class = batch_shape(config)
     training.check_batch_divides(classes, images_per_class, replicas)
-    if LOSSES[config.loss].is_on_pairs and (
+    if find_loss(config.loss).is_on_pairs and (
         classes % replicas or classes < 2 * replicas
     ):
         raise ValueError(

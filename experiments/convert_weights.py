@@ -46,7 +46,7 @@ def main(argv):
     model = models.trunk(_TRUNK.value, weights=_CHECKPOINT.value)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         unfinished = pathlib.Path(folder, output.name)
-        model.save_weights(unfinished)
+        model.save_weights(str(unfinished))
         unfinished.rename(output)
     print(f"SHA-256 {digest}  {_CHECKPOINT.value}")
     print(output)

@@ -1,11 +1,14 @@
 """What `--config.loss` may name: each loss, what it takes, and how it is trained."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Callable
 
 import keras
 import ml_collections
 
+from experiments import addons
 from keras_dml import layers
 from keras_dml import losses
 
@@ -61,12 +64,49 @@ LOSSES = {
 }
 """The losses by what `config.loss` calls them; the first is the paper's."""
 
+_ADDONS = {
+    "TripletSemiHardLoss": 10.0,
+    "TripletHardLoss": 10.0,
+    "LiftedStructLoss": 3.0,
+}
+"""The losses of TensorFlow Addons that take embeddings, with their `rate`."""
+
+
+def find_loss(name: str) -> TrainedLoss:
+    """Finds one of `LOSSES`, or TensorFlow Addons' own, such as "tfa:TripletHardLoss".
+
+    Addons' losses have its own defaults. Where a batch is shared by replicas, Addons
+    adds up what they learn, and does not take the mean: give it a learning rate that
+    is smaller by their number.
+
+    Raises:
+        ValueError: if there is no such loss.
+        ImportError: if TensorFlow Addons is needed and not installed.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    if not name.startswith(addons.PREFIX):
+        raise ValueError(
+            f"--config.loss must be one of {', '.join(LOSSES)}, or, with TensorFlow "
+            f"Addons, {' or '.join(addons.PREFIX + one for one in _ADDONS)}; got "
+            f"{name!r}."
+        )
+    losses_of_addons = addons.import_addons(f"--config.loss={name}").losses
+    name = name.removeprefix(addons.PREFIX)
+    if name not in _ADDONS:
+        raise ValueError(
+            "--config.loss must be a loss of TensorFlow Addons that takes labels and "
+            f"embeddings, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got "
+            f"{addons.PREFIX + name!r}."
+        )
+    return TrainedLoss(getattr(losses_of_addons, name), "embeddings", _ADDONS[name])
+
 
 def loss_input(
     config: ml_collections.ConfigDict, embedder: keras.Model, num_classes: int
 ) -> keras.KerasTensor:
     """Puts on the embedding model what the config's loss takes."""
-    takes = LOSSES[config.loss].takes
+    takes = find_loss(config.loss).takes
     if takes == "logits":
         softmax = layers.NormalizedSoftmax(num_classes, config.temperature)
         return softmax(embedder.output)
@@ -82,7 +122,7 @@ def batch_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
 
     At most as many images as the config's `classes` × `images_per_class`.
     """
-    images = LOSSES[config.loss].images_per_class
+    images = find_loss(config.loss).images_per_class
     if images is None:
         return config.classes, config.images_per_class
     return config.classes * config.images_per_class // images, images

@@ -22,7 +22,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.dim = 512
     config.layer_norm = True
 
-    config.loss = "normalized_softmax"  # or another of experiments/losses.py
+    config.loss = "normalized_softmax"  # or another of experiments/losses.py, or tfa:…
     config.temperature = 0.05  # of the normalised softmax
     config.sampled_classes = 1.0  # the share of them that its training steps draw
 
@@ -33,6 +33,7 @@ def recipe() -> ml_collections.ConfigDict:
 
     config.warm_up_epochs = 1  # of the new layers alone, before the others
     config.epochs = 30
+    config.optimizer = "sgd"  # the paper's; or tfa:… of TensorFlow Addons
     config.learning_rate = 0.01  # times what experiments/losses.py has for the loss
     config.decay_at = (0.5,)  # shares of `epochs`, after which × 0.1
     config.momentum = 0.9

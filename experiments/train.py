@@ -29,7 +29,7 @@ from experiments.build import compile_model
 from experiments.check_config import check_config
 from experiments.check_replicas import check_replicas
 from experiments.load_data import load_data
-from experiments.losses import LOSSES
+from experiments.losses import find_loss
 from experiments.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
@@ -99,7 +99,7 @@ def main(argv):
             ],
         ).history
         if validation is not None:
-            model.load_weights(best)
+            model.load_weights(str(best))
     embedder.save(run / "embedding.keras")
 
     embeddings, index, metrics = measure(config, embedder, test)
@@ -122,7 +122,7 @@ def _callbacks(config, run, embedder, test, validation, best):
     """
     measured, prefix = (test, "test") if validation is None else (validation, "val")
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
-    metrics = LOSSES[config.loss].metrics
+    metrics = find_loss(config.loss).metrics
     callbacks = [
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
@@ -133,7 +133,7 @@ def _callbacks(config, run, embedder, test, validation, best):
     if validation is not None:
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
-                best,
+                str(best),
                 monitor="val_recall@1",
                 mode="max",
                 save_best_only=True,

@@ -34,7 +34,7 @@ def train_and_measure(
         FloatingPointError: if the loss became infinite or not a number.
     """
     start = time.monotonic()
-    keras.utils.clear_session()
+    keras.backend.clear_session()
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         trunk, embedder, model = build_models(config, len(train.class_names))

@@ -2,13 +2,18 @@
 
 import keras
 
+from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import ops
+
 
 def gradients(layer, loss, x):
     """Gradients of `loss(layer(x))` by x and by each of the layer's weights."""
     if not layer.built:
         layer(x)
-    x = keras.ops.convert_to_tensor(x)
-    weights = [weight.value for weight in layer.trainable_variables]
+    x = ops.convert_to_tensor(x)
+    weights = layer.trainable_variables
+    if not IS_KERAS_2:
+        weights = [weight.value for weight in weights]
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -30,4 +35,4 @@ def gradients(layer, loss, x):
 
         x = x.detach().requires_grad_()
         found = torch.autograd.grad(loss(layer(x)), [x, *weights])
-    return [keras.ops.convert_to_numpy(gradient) for gradient in found]
+    return [ops.convert_to_numpy(gradient) for gradient in found]

@@ -1,5 +1,6 @@
 """What README.md and BUILD.md tell a reader to run, run."""
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -38,6 +39,13 @@ _SHORT = {
         "--config.ks=(1,)",
     ],
 }
+
+DOCUMENTS = (
+    "README.md",
+    "BUILD.md",
+    "experiments/README.md",
+    "docs/moving_off_addons.md",
+)
 
 
 def code_blocks(document, language):
@@ -119,6 +127,28 @@ def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
     )
 
 
+def test_moving_off_addons_gives_the_same_before_and_after():
+    blocks = code_blocks("docs/moving_off_addons.md", "python")
+    has_addons = importlib.util.find_spec("tensorflow_addons") is not None
+    names = {}
+    compared = 0
+    if has_addons:
+        names["tfa"] = importlib.import_module("tensorflow_addons")
+    for block in blocks:
+        if "tfa" in block and not has_addons:
+            continue
+        exec(compile(block, "docs/moving_off_addons.md", "exec"), names)
+        if "after" not in names:
+            continue
+        after = np.asarray(names.pop("after"))
+        assert np.isfinite(after).all(), block
+        if has_addons:
+            np.testing.assert_allclose(after, names.pop("before"), 1e-4, 1e-5, block)
+            compared += 1
+    assert len(blocks) == 2 + 2 * 10
+    assert compared == (10 if has_addons else 0)
+
+
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
 def test_every_other_command_is_known(document):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -137,7 +167,7 @@ def test_every_other_command_is_known(document):
             assert words[-1] == "tensorflow/serving"
 
 
-@pytest.mark.parametrize("document", ["README.md", "BUILD.md", "experiments/README.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_to_files_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_dml._ops import ops
 from keras_dml.evaluation.input_side import input_side
 
 
@@ -36,6 +37,6 @@ def embed(
         ValueError: if the model does not take square images of a fixed size.
     """
     for variable in embedder.non_trainable_variables:
-        variable.assign(keras.ops.convert_to_numpy(variable))
+        variable.assign(ops.convert_to_numpy(variable))
     images = dataset.images(input_side(embedder), resize, batch_size)
     return embedder.predict(images, verbose=verbose)

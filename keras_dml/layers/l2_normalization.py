@@ -2,6 +2,9 @@
 
 import keras
 
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
+
 
 def l2_normalize(x):
     """Scales each vector to length 1: `x * rsqrt(max(sum(x²), 1e-12))`.
@@ -15,10 +18,10 @@ def l2_normalize(x):
     Returns:
         (..., dim), of float64 for float64 and of float32 for all other dtypes.
     """
-    if keras.backend.standardize_dtype(x.dtype) != "float64":
-        x = keras.ops.cast(x, "float32")
-    squared_length = keras.ops.sum(keras.ops.square(x), axis=-1, keepdims=True)
-    return x * keras.ops.rsqrt(keras.ops.maximum(squared_length, 1e-12))
+    if dtype_name(x.dtype) != "float64":
+        x = ops.cast(x, "float32")
+    squared_length = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squared_length, 1e-12))
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")

@@ -6,6 +6,9 @@ from numbers import Real
 
 import keras
 
+from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import NOT_AUTOCAST
+from keras_dml._ops import ops
 from keras_dml.layers.class_labels import class_labels
 from keras_dml.layers.drawn_classes import drawn_classes
 from keras_dml.layers.l2_normalization import l2_normalize
@@ -89,6 +92,8 @@ class NormalizedSoftmax(keras.layers.Layer):
         self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
         self.seed = None if seed is None else int(seed)
         if self.sampled_classes is not None:
+            if IS_KERAS_2:
+                raise ValueError("sampled_classes needs Keras 3; leave it out.")
             if self.seed is None:
                 self.seed = random.randrange(2**31)
             self.seed_generator = keras.random.SeedGenerator(self.seed)
@@ -109,10 +114,12 @@ class NormalizedSoftmax(keras.layers.Layer):
             shape=(self.num_classes, dim),
             initializer=keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5),
             dtype="float64" if self.variable_dtype == "float64" else "float32",
-            autocast=False,
+            **NOT_AUTOCAST,
             name="class_weights",
         )
-        self.class_weights.updates_by_row = self.sampled_classes is not None
+        if self.sampled_classes is not None:
+            self.class_weights.updates_by_row = True
+        self.built = True
 
     def call(self, embeddings, training=False):
         """Gives the logits of all classes."""
@@ -157,18 +164,18 @@ class NormalizedSoftmax(keras.layers.Layer):
         drawn = drawn_classes(
             self.num_classes, self.sampled_classes, self.seed_generator
         )
-        weights = rows_of(self.class_weights, keras.ops.concatenate([own, drawn]))
+        weights = rows_of(self.class_weights, ops.concatenate([own, drawn]))
         logits = self._logits(embeddings, weights)
         stand_for = log_weights(own, drawn, self.num_classes)
-        logits = logits + keras.ops.cast(stand_for, logits.dtype)
-        logits = keras.ops.where(is_class[:, None], logits, float("nan"))
-        columns = keras.ops.argmax(labels[:, None] == own[None, :], axis=1)
-        return logits, keras.ops.cast(columns, "int32")
+        logits = logits + ops.cast(stand_for, logits.dtype)
+        logits = ops.where(is_class[:, None], logits, float("nan"))
+        columns = ops.argmax(labels[:, None] == own[None, :], axis=1)
+        return logits, ops.cast(columns, "int32")
 
     def _logits(self, embeddings, weights):
-        embeddings = keras.ops.cast(embeddings, self.class_weights.dtype)
+        embeddings = ops.cast(embeddings, self.class_weights.dtype)
         # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-        directions = keras.ops.transpose(l2_normalize(weights))
+        directions = ops.transpose(l2_normalize(weights))
         return l2_normalize(embeddings) @ directions / self.temperature
 
     def get_config(self):

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dml._ops import ops
+
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class ParameterFreeLayerNormalization(keras.layers.Layer):
@@ -46,11 +48,11 @@ class ParameterFreeLayerNormalization(keras.layers.Layer):
     def call(self, x):
         """Normalises the last axis."""
         if self.compute_dtype in ("float16", "bfloat16"):
-            x = keras.ops.cast(x, "float32")
-        centred = x - keras.ops.mean(x, axis=-1, keepdims=True)
-        variance = keras.ops.mean(keras.ops.square(centred), axis=-1, keepdims=True)
-        y = centred * keras.ops.rsqrt(variance + self.epsilon)
-        return keras.ops.cast(y, self.compute_dtype)
+            x = ops.cast(x, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        y = centred * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         """The input's shape."""

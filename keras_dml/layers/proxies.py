@@ -4,6 +4,8 @@ from numbers import Integral
 
 import keras
 
+from keras_dml._ops import NOT_AUTOCAST
+from keras_dml._ops import ops
 from keras_dml.layers.l2_normalization import l2_normalize
 
 
@@ -66,15 +68,16 @@ class Proxies(keras.layers.Layer):
             shape=(self.num_classes, dim),
             initializer=keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5),
             dtype="float64" if self.variable_dtype == "float64" else "float32",
-            autocast=False,
+            **NOT_AUTOCAST,
             name="proxies",
         )
+        self.built = True
 
     def call(self, embeddings):
         """Gives the cosines."""
-        embeddings = keras.ops.cast(embeddings, self.proxies.dtype)
+        embeddings = ops.cast(embeddings, self.proxies.dtype)
         # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-        directions = keras.ops.transpose(l2_normalize(self.proxies))
+        directions = ops.transpose(l2_normalize(self.proxies))
         return l2_normalize(embeddings) @ directions
 
     def get_config(self):

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.proxy_loss import ProxyLoss
 from keras_dml.losses.softmax_loss import softmax_loss
@@ -56,11 +57,11 @@ class ArcFace(ProxyLoss):
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""
-        sines = keras.ops.sqrt(keras.ops.maximum(1 - keras.ops.square(cosines), 1e-7))
+        sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-7))
         turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
         beyond = cosines - self.margin * math.sin(self.margin)
-        turned = keras.ops.where(cosines >= -math.cos(self.margin), turned, beyond)
-        logits = self.scale * keras.ops.where(is_own, turned, cosines)
+        turned = ops.where(cosines >= -math.cos(self.margin), turned, beyond)
+        logits = self.scale * ops.where(is_own, turned, cosines)
         return softmax_loss(logits, is_own)
 
     def get_config(self):

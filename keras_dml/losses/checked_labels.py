@@ -1,6 +1,6 @@
 """Checks on the labels that a loss takes."""
 
-import keras
+from keras_dml._ops import ops
 
 
 def checked_labels(labels, kind):
@@ -13,10 +13,10 @@ def checked_labels(labels, kind):
     Raises:
         ValueError: if the shape is another.
     """
-    labels = keras.ops.convert_to_tensor(labels)
+    labels = ops.convert_to_tensor(labels)
     if len(labels.shape) != 1 and tuple(labels.shape[1:]) != (1,):
         raise ValueError(
             f"{kind} takes integer labels of shape (batch,), not one-hot ones; got "
             f"{tuple(labels.shape)}."
         )
-    return keras.ops.reshape(labels, (-1,))
+    return ops.reshape(labels, (-1,))

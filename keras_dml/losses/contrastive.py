@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_mean import masked_mean
@@ -17,9 +18,9 @@ class Contrastive(PairLoss):
 
     The paper's equation 4 adds up the pairs. Here each kind has its own mean, because a
     batch holds many times more pairs of two classes than of one. With as many of each
-    it is half the mean of TensorFlow Addons' `ContrastiveLoss`, which takes
-    distances of ready-made pairs and leaves the paper's ½ out: over a pair
-    (p, n), `½ (D(p)² + max(margin - D(n), 0)²)`, the mean itself.
+    it is the mean of TensorFlow Addons' `ContrastiveLoss`, which takes distances of
+    ready-made pairs and leaves the paper's ½ out; otherwise it is half the sum of that
+    mean over the pairs of one class and that over the pairs of two.
     pytorch-metric-learning's `ContrastiveLoss` does not square the distances, and its
     reducer leaves the zeros out of both means.
 
@@ -53,9 +54,9 @@ class Contrastive(PairLoss):
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""
         squares = distances(embeddings, squared=True)
-        missing = keras.ops.relu(self.margin - distances(embeddings))
+        missing = ops.relu(self.margin - distances(embeddings))
         together = masked_mean(squares, positives)
-        apart = masked_mean(keras.ops.square(missing), negatives)
+        apart = masked_mean(ops.square(missing), negatives)
         return (together + apart) / 2
 
     def get_config(self):

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.proxy_loss import ProxyLoss
 from keras_dml.losses.softmax_loss import softmax_loss
@@ -47,7 +48,7 @@ class CosFace(ProxyLoss):
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""
-        cosines = keras.ops.where(is_own, cosines - self.margin, cosines)
+        cosines = ops.where(is_own, cosines - self.margin, cosines)
         return softmax_loss(self.scale * cosines, is_own)
 
     def get_config(self):

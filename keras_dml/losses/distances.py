@@ -1,6 +1,7 @@
 """Euclidean distances within a batch."""
 
-import keras
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 
 
 def distances(embeddings, squared=False):
@@ -17,17 +18,17 @@ def distances(embeddings, squared=False):
         (batch, batch), 0 or more.
     """
     # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-    products = embeddings @ keras.ops.transpose(embeddings)
-    lengths = keras.ops.diagonal(products)
+    products = embeddings @ ops.transpose(embeddings)
+    lengths = ops.diagonal(products)
     lengths = lengths[:, None] + lengths[None, :]
     found = lengths - 2 * products
-    if keras.backend.standardize_dtype(embeddings.dtype) == "float64":
+    if dtype_name(embeddings.dtype) == "float64":
         rounding = 1e-15 * lengths
     else:
         rounding = 5e-7 * lengths
     is_apart = found > rounding
     if squared:
-        return keras.ops.where(is_apart, found, 0)
+        return ops.where(is_apart, found, 0)
     # The root never sees what is left out, or its gradient would be 0 times infinity.
-    root = keras.ops.sqrt(keras.ops.where(is_apart, found, 1))
-    return keras.ops.where(is_apart, root, 0)
+    root = ops.sqrt(ops.where(is_apart, found, 1))
+    return ops.where(is_apart, root, 0)

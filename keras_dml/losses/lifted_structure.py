@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
@@ -50,8 +51,8 @@ class LiftedStructure(PairLoss):
         """Computes the loss of the batch."""
         between = distances(embeddings)
         pull = masked_log_sum_exp(self.margin - between, negatives)
-        structure = between + keras.ops.logaddexp(pull[:, None], pull[None, :])
-        losses = keras.ops.square(keras.ops.relu(structure)) / 2
+        structure = between + ops.logaddexp(pull[:, None], pull[None, :])
+        losses = ops.square(ops.relu(structure)) / 2
         return masked_mean(losses, positives)
 
     def get_config(self):

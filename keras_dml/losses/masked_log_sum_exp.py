@@ -1,6 +1,6 @@
 """The logarithm of a sum of exponentials of some elements."""
 
-import keras
+from keras_dml._ops import ops
 
 _NOTHING = -1e30
 
@@ -18,10 +18,10 @@ def masked_log_sum_exp(x, mask, axis=-1):
     Returns:
         (rows,) or (columns,).
     """
-    x = keras.ops.where(mask, x, _NOTHING)
-    greatest = keras.ops.stop_gradient(keras.ops.max(x, axis=axis, keepdims=True))
-    terms = keras.ops.where(mask, keras.ops.exp(x - greatest), 0)
-    total = keras.ops.sum(terms, axis=axis)
-    is_some = keras.ops.any(mask, axis=axis)
-    logarithm = keras.ops.log(keras.ops.where(is_some, total, 1))
-    return logarithm + keras.ops.squeeze(greatest, axis)
+    x = ops.where(mask, x, _NOTHING)
+    greatest = ops.stop_gradient(ops.max(x, axis=axis, keepdims=True))
+    terms = ops.where(mask, ops.exp(x - greatest), 0)
+    total = ops.sum(terms, axis=axis)
+    is_some = ops.any(mask, axis=axis)
+    logarithm = ops.log(ops.where(is_some, total, 1))
+    return logarithm + ops.squeeze(greatest, axis)

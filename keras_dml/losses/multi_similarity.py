@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.layers import l2_normalize
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.masked_extremes import masked_max
@@ -69,27 +70,27 @@ class MultiSimilarity(PairLoss):
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""
         embeddings = l2_normalize(embeddings)
-        cosines = embeddings @ keras.ops.transpose(embeddings)
+        cosines = embeddings @ ops.transpose(embeddings)
         nearest_negative = masked_max(cosines, negatives)[:, None]
         farthest_positive = masked_min(cosines, positives)[:, None]
-        has_both = keras.ops.logical_and(
-            keras.ops.any(positives, axis=-1), keras.ops.any(negatives, axis=-1)
+        has_both = ops.logical_and(
+            ops.any(positives, axis=-1), ops.any(negatives, axis=-1)
         )[:, None]
-        is_hard_positive = keras.ops.logical_and(
-            keras.ops.logical_and(positives, has_both),
+        is_hard_positive = ops.logical_and(
+            ops.logical_and(positives, has_both),
             cosines - self.epsilon < nearest_negative,
         )
-        is_hard_negative = keras.ops.logical_and(
-            keras.ops.logical_and(negatives, has_both),
+        is_hard_negative = ops.logical_and(
+            ops.logical_and(negatives, has_both),
             cosines + self.epsilon > farthest_positive,
         )
-        together = keras.ops.softplus(
+        together = ops.softplus(
             masked_log_sum_exp(self.alpha * (self.base - cosines), is_hard_positive)
         )
-        apart = keras.ops.softplus(
+        apart = ops.softplus(
             masked_log_sum_exp(self.beta * (cosines - self.base), is_hard_negative)
         )
-        return keras.ops.mean(together / self.alpha + apart / self.beta)
+        return ops.mean(together / self.alpha + apart / self.beta)
 
     def get_config(self):
         """Adds alpha, beta, base and epsilon to the configuration."""

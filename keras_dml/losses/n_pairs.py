@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
 from keras_dml.losses.masked_mean import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
@@ -52,19 +53,15 @@ class NPairs(PairLoss):
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""
-        positions = keras.ops.arange(keras.ops.shape(embeddings)[0])
+        positions = ops.arange(ops.shape(embeddings)[0])
         is_earlier = positions[None, :] < positions[:, None]
-        earlier = keras.ops.sum(
-            keras.ops.cast(keras.ops.logical_and(positives, is_earlier), "int32"), -1
-        )
-        is_anchor = keras.ops.logical_and(
-            earlier == 0, keras.ops.any(positives, axis=-1)
-        )
+        earlier = ops.sum(ops.cast(ops.logical_and(positives, is_earlier), "int32"), -1)
+        is_anchor = ops.logical_and(earlier == 0, ops.any(positives, axis=-1))
         is_positive = earlier == 1
-        products = embeddings @ keras.ops.transpose(embeddings)
+        products = embeddings @ ops.transpose(embeddings)
         partition = masked_log_sum_exp(
-            products, keras.ops.broadcast_to(is_positive, keras.ops.shape(products))
+            products, ops.broadcast_to(is_positive, ops.shape(products))
         )
         losses = partition[:, None] - products
-        is_pair = keras.ops.logical_and(is_anchor[:, None], is_positive[None, :])
-        return masked_mean(losses, keras.ops.logical_and(is_pair, positives))
+        is_pair = ops.logical_and(is_anchor[:, None], is_positive[None, :])
+        return masked_mean(losses, ops.logical_and(is_pair, positives))

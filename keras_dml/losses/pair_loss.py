@@ -2,10 +2,13 @@
 
 import keras
 
+from keras_dml._ops import Loss
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 from keras_dml.losses.checked_labels import checked_labels
 
 
-class PairLoss(keras.losses.Loss):
+class PairLoss(Loss):
     """A loss on pairs of images of the batch; subclasses say which, and how.
 
     The pairs are those within the batch that the loss is given. Under
@@ -20,7 +23,7 @@ class PairLoss(keras.losses.Loss):
 
     Args:
         reduction: Keras's; "sum" multiplies the value by the size of the batch.
-        dtype: Keras's; by default `keras.config.floatx()`, but no half precision.
+        dtype: Keras's; by default `keras.backend.floatx()`, but no half precision.
         name: Keras's.
 
     Call arguments:
@@ -33,7 +36,7 @@ class PairLoss(keras.losses.Loss):
 
     def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
         """Takes what every Keras loss takes."""
-        if dtype is None and keras.config.floatx() != "float64":
+        if dtype is None and keras.backend.floatx() != "float64":
             dtype = "float32"
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
@@ -45,7 +48,7 @@ class PairLoss(keras.losses.Loss):
                 f"{kind} takes no sample_weight (nor class_weight), as its value does "
                 "not belong to single images. Leave it out."
             )
-        y_pred = keras.ops.convert_to_tensor(y_pred)
+        y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) != 2:
             raise ValueError(
                 f"{kind} takes embeddings of shape (batch, dim); got "
@@ -61,17 +64,17 @@ class PairLoss(keras.losses.Loss):
             same_class: (batch, batch), 1 for two images of one class, else 0.
             embeddings: (batch, dim) floats.
         """
-        if keras.backend.standardize_dtype(embeddings.dtype) != "float64":
-            embeddings = keras.ops.cast(embeddings, "float32")
-        same_class = keras.ops.cast(same_class, "bool")
-        positions = keras.ops.arange(keras.ops.shape(embeddings)[0])
+        if dtype_name(embeddings.dtype) != "float64":
+            embeddings = ops.cast(embeddings, "float32")
+        same_class = ops.cast(same_class, "bool")
+        positions = ops.arange(ops.shape(embeddings)[0])
         other_image = positions[:, None] != positions[None, :]
         value = self.value(
-            keras.ops.logical_and(same_class, other_image),
-            keras.ops.logical_not(same_class),
+            ops.logical_and(same_class, other_image),
+            ops.logical_not(same_class),
             embeddings,
         )
-        return keras.ops.zeros_like(embeddings[:, 0]) + value
+        return ops.zeros_like(embeddings[:, 0]) + value
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch.

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
 from keras_dml.losses.masked_mean import masked_mean
@@ -62,15 +63,15 @@ class ProxyAnchor(ProxyLoss):
 
     def losses(self, is_own, cosines):
         """Gives each image the value of the batch, whose mean it is."""
-        together = keras.ops.softplus(
+        together = ops.softplus(
             masked_log_sum_exp(self.alpha * (self.margin - cosines), is_own, axis=0)
         )
-        is_other = keras.ops.logical_not(is_own)
-        apart = keras.ops.softplus(
+        is_other = ops.logical_not(is_own)
+        apart = ops.softplus(
             masked_log_sum_exp(self.alpha * (cosines + self.margin), is_other, axis=0)
         )
-        together = masked_mean(together, keras.ops.any(is_own, axis=0))
-        return keras.ops.zeros_like(cosines[:, 0]) + together + keras.ops.mean(apart)
+        together = masked_mean(together, ops.any(is_own, axis=0))
+        return ops.zeros_like(cosines[:, 0]) + together + ops.mean(apart)
 
     def get_config(self):
         """Adds margin and alpha to the configuration."""

@@ -4,10 +4,13 @@ import math
 
 import keras
 
+from keras_dml._ops import Loss
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 from keras_dml.losses.checked_labels import checked_labels
 
 
-class ProxyLoss(keras.losses.Loss):
+class ProxyLoss(Loss):
     """A loss on the cosines of images with one proxy a class; subclasses say which.
 
     The arithmetic is float32 or wider. A label that is no class number makes the loss
@@ -15,7 +18,7 @@ class ProxyLoss(keras.losses.Loss):
 
     Args:
         reduction: Keras's.
-        dtype: Keras's; by default `keras.config.floatx()`, but no half precision.
+        dtype: Keras's; by default `keras.backend.floatx()`, but no half precision.
         name: Keras's.
 
     Call arguments:
@@ -28,22 +31,22 @@ class ProxyLoss(keras.losses.Loss):
 
     def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
         """Takes what every Keras loss takes."""
-        if dtype is None and keras.config.floatx() != "float64":
+        if dtype is None and keras.backend.floatx() != "float64":
             dtype = "float32"
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Gives the loss of a batch."""
         kind = type(self).__name__
-        y_pred = keras.ops.convert_to_tensor(y_pred)
+        y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) != 2 or y_pred.shape[1] == 1:
             raise ValueError(
                 f"{kind} takes cosines of shape (batch, classes) with 2 classes or "
                 "more, as keras_dml.layers.Proxies gives; got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = keras.ops.cast(checked_labels(y_true, kind), "int32")
-        classes = keras.ops.arange(y_pred.shape[1], dtype="int32")
+        labels = ops.cast(checked_labels(y_true, kind), "int32")
+        classes = ops.arange(y_pred.shape[1], dtype="int32")
         return super().__call__(labels[:, None] == classes, y_pred, sample_weight)
 
     def call(self, is_own, cosines):
@@ -53,11 +56,11 @@ class ProxyLoss(keras.losses.Loss):
             is_own: (batch, classes), 1 for the image's own class, else 0.
             cosines: (batch, classes) floats.
         """
-        if keras.backend.standardize_dtype(cosines.dtype) != "float64":
-            cosines = keras.ops.cast(cosines, "float32")
-        is_own = keras.ops.cast(is_own, "bool")
+        if dtype_name(cosines.dtype) != "float64":
+            cosines = ops.cast(cosines, "float32")
+        is_own = ops.cast(is_own, "bool")
         losses = self.losses(is_own, cosines)
-        return keras.ops.where(keras.ops.any(is_own, axis=-1), losses, math.nan)
+        return ops.where(ops.any(is_own, axis=-1), losses, math.nan)
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image.

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
 from keras_dml.losses.proxy_loss import ProxyLoss
@@ -48,8 +49,8 @@ class ProxyNCA(ProxyLoss):
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""
         logits = (2 * cosines - 2) / self.temperature
-        own = keras.ops.sum(keras.ops.where(is_own, logits, 0), axis=-1)
-        return masked_log_sum_exp(logits, keras.ops.logical_not(is_own)) - own
+        own = ops.sum(ops.where(is_own, logits, 0), axis=-1)
+        return masked_log_sum_exp(logits, ops.logical_not(is_own)) - own
 
     def get_config(self):
         """Adds the temperature to the configuration."""

@@ -1,6 +1,6 @@
 """Softmax cross-entropy with a mask for the own class."""
 
-import keras
+from keras_dml._ops import ops
 
 
 def softmax_loss(logits, is_own):
@@ -13,5 +13,5 @@ def softmax_loss(logits, is_own):
     Returns:
         (batch,) losses.
     """
-    own = keras.ops.sum(keras.ops.where(is_own, logits, 0), axis=-1)
-    return keras.ops.logsumexp(logits, axis=-1) - own
+    own = ops.sum(ops.where(is_own, logits, 0), axis=-1)
+    return ops.logsumexp(logits, axis=-1) - own

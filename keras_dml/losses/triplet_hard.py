@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_extremes import masked_max
@@ -23,8 +24,8 @@ class TripletHard(PairLoss):
 
     It is pytorch-metric-learning's `TripletMarginLoss` with `BatchHardMiner` and
     `MeanReducer`; its default reducer leaves the zeros out of the mean. TensorFlow
-    Addons' `TripletHardLoss` squares the distances unless told `distance_metric="L_1"`,
-    has a margin of 1, and also counts images without a positive or a negative.
+    Addons' `TripletHardLoss` has a margin of 1, and also counts images without a
+    positive or a negative.
 
     Args:
         margin: above 0. The default, 0.2, is one of the paper's.
@@ -61,12 +62,9 @@ class TripletHard(PairLoss):
         """Computes the loss of the batch."""
         between = distances(embeddings, self.squared)
         gaps = masked_max(between, positives) - masked_min(between, negatives)
-        if self.soft:
-            losses = keras.ops.softplus(gaps)
-        else:
-            losses = keras.ops.relu(gaps + self.margin)
-        has_both = keras.ops.logical_and(
-            keras.ops.any(positives, axis=-1), keras.ops.any(negatives, axis=-1)
+        losses = ops.softplus(gaps) if self.soft else ops.relu(gaps + self.margin)
+        has_both = ops.logical_and(
+            ops.any(positives, axis=-1), ops.any(negatives, axis=-1)
         )
         return masked_mean(losses, has_both)
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_dml._ops import ops
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_extremes import masked_max
@@ -22,13 +23,15 @@ class TripletSemiHard(PairLoss):
     there is none, the farthest one. Takes unit vectors, as the paper does. Memory
     grows with the cube of the batch: 2 MB for 75 images, 70 MB for 256.
 
-    It is TensorFlow Addons' `TripletSemiHardLoss` but for the margin, 1 there, and for
-    a batch of a single class: 0 here, the margin and more there.
-    pytorch-metric-learning's semi-hard miner takes all negatives within the margin
-    instead of the nearest, and its reducer leaves the zeros out of the mean.
+    It is TensorFlow Addons' `TripletSemiHardLoss` but for its defaults, a margin of 1
+    and distances that are not squared, and for a batch of a single class: 0 here, the
+    margin and more there. pytorch-metric-learning's semi-hard miner takes all negatives
+    within the margin instead of the nearest, and its reducer leaves the zeros out of
+    the mean.
 
     Args:
         margin: above 0. The default, 0.2, is FaceNet's.
+        squared: square the distances, as FaceNet does.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -46,25 +49,30 @@ class TripletSemiHard(PairLoss):
         [FaceNet](https://arxiv.org/abs/1503.03832), section 3.
     """
 
-    def __init__(self, margin=0.2, name="triplet_semi_hard", **kwargs):
+    def __init__(self, margin=0.2, squared=True, name="triplet_semi_hard", **kwargs):
         """Checks the margin; the class docstring has the arguments."""
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", 0.2, above=0)
+        self.squared = bool(squared)
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""
-        squares = distances(embeddings, squared=True)
+        between = distances(embeddings, self.squared)
         # (anchor, positive, negative)
-        is_farther = keras.ops.logical_and(
-            negatives[:, None, :], squares[:, None, :] > squares[:, :, None]
+        is_farther = ops.logical_and(
+            negatives[:, None, :], between[:, None, :] > between[:, :, None]
         )
-        nearest = masked_min(squares[:, None, :], is_farther)
-        farthest = masked_max(squares, negatives)[:, None]
-        chosen = keras.ops.where(keras.ops.any(is_farther, axis=-1), nearest, farthest)
-        losses = keras.ops.relu(squares - chosen + self.margin)
-        has_negative = keras.ops.any(negatives, axis=-1, keepdims=True)
-        return masked_mean(losses, keras.ops.logical_and(positives, has_negative))
+        nearest = masked_min(between[:, None, :], is_farther)
+        farthest = masked_max(between, negatives)[:, None]
+        chosen = ops.where(ops.any(is_farther, axis=-1), nearest, farthest)
+        losses = ops.relu(between - chosen + self.margin)
+        has_negative = ops.any(negatives, axis=-1, keepdims=True)
+        return masked_mean(losses, ops.logical_and(positives, has_negative))
 
     def get_config(self):
-        """Adds the margin to the configuration."""
-        return {**super().get_config(), "margin": self.margin}
+        """Adds margin and squared to the configuration."""
+        return {
+            **super().get_config(),
+            "margin": self.margin,
+            "squared": self.squared,
+        }

@@ -1,5 +1,7 @@
 """Max pooling that keeps a last, incomplete window."""
 
+from __future__ import annotations
+
 import keras
 
 

@@ -4,6 +4,8 @@ import pathlib
 
 import keras
 
+from keras_dml._ops import IS_KERAS_2
+
 # Their first token sums up the image, as in their papers' own classification.
 _CLASS_TOKEN_BACKBONES = ("DINOV2Backbone", "DINOV3Backbone")
 
@@ -34,7 +36,7 @@ def hub_trunk(
         (batch, rows, columns, channels) or (batch, dim) features.
 
     Raises:
-        ImportError: if KerasHub is not installed.
+        ImportError: if KerasHub is not installed, or this is Keras 2.15.
         FileNotFoundError: if there is no such folder.
         ValueError: if there is no such preset, it has no backbone from one image to
             features, doesn't say how pixels are prepared, or takes another size.
@@ -43,6 +45,11 @@ def hub_trunk(
     Reference:
         [KerasHub](https://keras.io/keras_hub/presets/)
     """
+    if IS_KERAS_2:
+        raise ImportError(
+            f'trunk "hub:{preset}" needs KerasHub, which runs on Keras 3, not beside '
+            "TensorFlow Addons. Use a trunk of keras_dml.models.TRUNKS, or Keras 3."
+        )
     try:
         import keras_hub
     except ImportError as error:

@@ -1,5 +1,7 @@
 """A convolution padded as PyTorch pads it."""
 
+from __future__ import annotations
+
 import keras
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_dml._ops import ops
+
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class PixelNormalization(keras.layers.Layer):
@@ -43,26 +45,28 @@ class PixelNormalization(keras.layers.Layer):
     ):
         """Checks the numbers; the class docstring has the arguments."""
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.mean = [float(one) for one in mean]
-        self.std = [float(one) for one in std]
-        self.bgr = bool(bgr)
+        mean = [float(one) for one in mean]
+        std = [float(one) for one in std]
         if (
-            len(self.mean) != len(self.std)
-            or not np.isfinite(self.mean + self.std).all()
-            or min(self.std, default=0) <= 0
+            len(mean) != len(std)
+            or not np.isfinite(mean + std).all()
+            or min(std, default=0) <= 0
         ):
             raise ValueError(
                 "mean and std must be one finite number a channel, std above 0; got "
-                f"mean={self.mean}, std={self.std}."
+                f"mean={mean}, std={std}."
             )
+        self.mean = mean
+        self.std = std
+        self.bgr = bool(bgr)
 
     def call(self, images):
         """Turns the channels round, subtracts and divides."""
-        images = keras.ops.cast(images, self.compute_dtype)
+        images = ops.cast(images, self.compute_dtype)
         if self.bgr:
-            images = keras.ops.flip(images, axis=-1)
+            images = ops.flip(images, axis=-1)
         mean, std = (
-            keras.ops.convert_to_tensor(one, self.compute_dtype)
+            ops.convert_to_tensor(one, self.compute_dtype)
             for one in (self.mean, self.std)
         )
         return (images - mean) / std
@@ -75,7 +79,7 @@ class PixelNormalization(keras.layers.Layer):
         """Adds the numbers and the order of the channels."""
         return {
             **super().get_config(),
-            "mean": self.mean,
-            "std": self.std,
+            "mean": list(self.mean),
+            "std": list(self.std),
             "bgr": self.bgr,
         }

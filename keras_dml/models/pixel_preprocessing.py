@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dml._ops import ops
+
 _FAMILIES = tuple(
     name
     for name in dir(keras.applications)
@@ -42,7 +44,7 @@ class PixelPreprocessing(keras.layers.Layer):
     def call(self, images):
         """Applies the family's own function."""
         # A copy, as on PyTorch that function overwrites what it is given.
-        images = keras.ops.copy(keras.ops.cast(images, self.compute_dtype))
+        images = ops.copy(ops.cast(images, self.compute_dtype))
         return getattr(keras.applications, self.family).preprocess_input(images)
 
     def compute_output_shape(self, input_shape):

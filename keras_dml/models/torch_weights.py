@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_dml._ops import weight_name
+
 _LISTED = 10
 
 # {Keras's name: (PyTorch's name, PyTorch's axes in Keras's order)}. PyTorch keeps a
@@ -110,13 +112,14 @@ def _wanted(model):
         parts = next((parts for kind, parts in _PARTS if isinstance(layer, kind)), {})
         module = layer.name.removeprefix(f"{model.name}-").replace("-", ".")
         for variable in layer.weights:
-            if variable.name not in parts:
+            own_name = weight_name(variable)
+            if own_name not in parts:
                 raise TypeError(
                     f"{model.name} has a layer {layer.name!r} of type "
-                    f"{type(layer).__name__}, whose {variable.name!r} has no known "
+                    f"{type(layer).__name__}, whose {own_name!r} has no known "
                     "counterpart in PyTorch."
                 )
-            name, axes = parts[variable.name]
+            name, axes = parts[own_name]
             wanted[f"{module}.{name}"] = (variable, axes)
     return wanted
 

@@ -162,7 +162,7 @@ def _load_keras_weights(model, name, file):
         with warnings.catch_warnings():
             # Of each layer that the file lacks it warns, before it raises.
             warnings.simplefilter("ignore")
-            model.load_weights(file)
+            model.load_weights(os.fspath(file))
     except Exception as error:  # Keras, zipfile and h5py each raise their own.
         reason = str(error).partition("\n")[0]
         raise ValueError(

@@ -2,11 +2,14 @@
 
 import keras
 
+from keras_dml._ops import Optimizer
+from keras_dml._ops import ops
+from keras_dml._ops import weight_path
 from keras_dml.optimizers import touched_rows
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
-class SGD(keras.optimizers.Optimizer):
+class SGD(Optimizer):
     """Gradient descent whose L2 term is added to the gradient, as PyTorch's SGD.
 
     ```
@@ -107,27 +110,27 @@ class SGD(keras.optimizers.Optimizer):
                 "the optimiser has no variables yet; call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
-        values = keras.ops.convert_to_numpy(self.multipliers).copy()
+        values = ops.convert_to_numpy(self.multipliers).copy()
         for variable in variables:
             try:
                 values[self._get_variable_index(variable)] = multiplier
             except KeyError:
                 raise ValueError(
-                    f"this optimiser does not train {variable.path}; give variables of "
-                    "the model that it was built for."
+                    f"this optimiser does not train {weight_path(variable)}; give "
+                    "variables of the model that it was built for."
                 ) from None
         self.multipliers.assign(values)
 
     def reset_momentum(self):
         """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
         for velocity in self.velocities:
-            velocity.assign(keras.ops.zeros(velocity.shape, velocity.dtype))
+            velocity.assign(ops.zeros(velocity.shape, velocity.dtype))
 
     def update_step(self, gradient, variable, learning_rate):
         """Applies the rule to one variable, or to the rows of it that were touched."""
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
-        rate = keras.ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
+        rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
         if self.updates_by_row[index] and touched_rows.is_sparse(gradient):
             rows, gradient = touched_rows.touched_rows(gradient)
             gradient = gradient + self.l2 * touched_rows.read_rows(variable, rows)
@@ -135,7 +138,7 @@ class SGD(keras.optimizers.Optimizer):
             self.assign(velocity, touched_rows.as_rows(rows, moved))
             self.assign_sub(variable, touched_rows.as_rows(rows, rate * moved))
             return
-        gradient = keras.ops.cast(gradient, variable.dtype) + self.l2 * variable
+        gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, rate * velocity)
 

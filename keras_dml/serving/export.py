@@ -8,6 +8,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
+from keras_dml._ops import write_archive
 from keras_dml.data import image_ops
 from keras_dml.evaluation.input_side import input_side
 
@@ -84,7 +85,7 @@ def export(
     # Not a number, so TF Serving passes it over.
     unfinished = tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent)
     try:
-        archive.write_out(unfinished, verbose=False)
+        write_archive(archive, unfinished)
         os.chmod(unfinished, 0o755)
         os.rename(unfinished, folder)
     finally:

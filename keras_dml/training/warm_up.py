@@ -18,7 +18,8 @@ class WarmUp(keras.callbacks.Callback):
 
     Args:
         trunk: the model whose weights are kept still.
-        epochs: how many epochs, 0 or more. The paper's is 1.
+        epochs: how many epochs, 0 or more. The paper's is 1. With 0 nothing is done,
+            and any optimiser will do.
 
     Raises:
         ValueError: if trunk is not a model, or epochs is out of range; when training
@@ -46,6 +47,8 @@ class WarmUp(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Finds the optimiser, inside loss scaling too, and builds it if need be."""
+        if self.epochs == 0:
+            return
         optimizer = self.model.optimizer
         # Mixed precision with float16 wraps it.
         self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
@@ -60,11 +63,15 @@ class WarmUp(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Stills the trunk, or frees it."""
+        if self.epochs == 0:
+            return
         variables = self.trunk.trainable_variables
         self.optimizer.set_multiplier(variables, float(epoch >= self.epochs))
-        if 0 < epoch == self.epochs:
+        if epoch == self.epochs:
             self.optimizer.reset_momentum()
 
     def on_epoch_end(self, epoch, logs=None):
         """Frees the trunk, for whatever comes after the epochs of this `fit`."""
+        if self.epochs == 0:
+            return
         self.optimizer.set_multiplier(self.trunk.trainable_variables, 1.0)

@@ -11,6 +11,7 @@ import sys
 import keras
 import numpy as np
 
+from keras_dml._ops import ops
 from keras_dml.data import ImageDataset
 from keras_dml.data import class_balanced_batches
 from keras_dml.evaluation import RetrievalEvaluation
@@ -50,7 +51,7 @@ def main(file, folder):
         f"{folder}/measured.npz",
         embeddings=embed(embedder, dataset, batch_size=8, verbose=0),
         recall=history.history["val_recall@1"],
-        moving_mean=keras.ops.convert_to_numpy(moving_mean),
+        moving_mean=ops.convert_to_numpy(moving_mean),
         of_replicas=[value.numpy() for value in moving_mean.value.values],
     )
     embedder.save(f"{folder}/embedder.keras")

@@ -55,7 +55,7 @@ def test_every_loss_trains_all_weights_by_the_same_fit(name, noise):
     assert np.isfinite(history["loss"]).all()
     for weight, start in zip(model.trainable_weights, before, strict=True):
         assert np.isfinite(weight.numpy()).all()
-        assert np.abs(weight.numpy() - start).max() > 0, weight.path
+        assert np.abs(weight.numpy() - start).max() > 0, weight.name
     assert ("accuracy" in history) == (not LOSSES[name].is_on_pairs)
     lengths = np.linalg.norm(embedder(tf.zeros((1, 28, 28, 3))), axis=1)
     np.testing.assert_allclose(lengths, 1, rtol=1e-4)

@@ -5,6 +5,9 @@ import json
 import keras
 import numpy as np
 
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
+
 HALF = ("mixed_bfloat16", "mixed_float16", "bfloat16", "float16")
 
 
@@ -37,10 +40,10 @@ def check_layer(layer_class, arguments, dim, output_dim, keeps_float32, path):
     model = keras.Model(inputs, outputs)
     before = model.predict(x, verbose=0)
     assert before.shape == (12, output_dim)
-    assert before.dtype == keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    assert before.dtype == dtype_name(outputs.dtype) == "float32"
 
     target = layer_class(**arguments)(rng.normal(size=(12, dim)).astype(np.float32))
-    target = keras.ops.convert_to_numpy(target)
+    target = ops.convert_to_numpy(target)
     model.compile(keras.optimizers.SGD(0.01), "mse")
     losses = model.fit(x, target, 12, epochs=10, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
@@ -58,11 +61,11 @@ def check_layer(layer_class, arguments, dim, output_dim, keeps_float32, path):
         half = layer_class(**arguments, dtype=policy)
         symbolic = half(keras.Input((dim,)))
         half.set_weights(layer.get_weights())
-        exact = keras.ops.convert_to_numpy(layer(x))
+        exact = ops.convert_to_numpy(layer(x))
         output = half(x)
         dtype = "float32" if keeps_float32 else half.compute_dtype
-        assert keras.backend.standardize_dtype(output.dtype) == dtype
+        assert dtype_name(output.dtype) == dtype
         assert symbolic.dtype == dtype
         assert symbolic.shape == (None, output_dim)
-        output = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
+        output = ops.convert_to_numpy(ops.cast(output, "float32"))
         np.testing.assert_allclose(output, exact, atol=0.02 * np.abs(exact).max())

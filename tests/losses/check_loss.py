@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 from tests.losses.peer import value_and_gradient
 
 CLASSES = 5
@@ -33,23 +35,21 @@ def check_loss(loss_class, arguments, path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, CLASSES)).astype(np.float32)
     labels = np.repeat(np.arange(4), 3)
-    exact = float(keras.ops.convert_to_numpy(loss(labels, x)))
+    exact = float(ops.convert_to_numpy(loss(labels, x)))
     assert np.isfinite(exact)
-    assert float(keras.ops.convert_to_numpy(loss(labels[:, None], x))) == pytest.approx(
-        exact
-    )
+    assert float(ops.convert_to_numpy(loss(labels[:, None], x))) == pytest.approx(exact)
     order = rng.permutation(12)
     if loss_class.__name__ != "NPairs":  # whose pairs are the first of each class
         assert float(
-            keras.ops.convert_to_numpy(loss(labels[order], x[order]))
+            ops.convert_to_numpy(loss(labels[order], x[order]))
         ) == pytest.approx(exact, rel=1e-4)
 
-    half = keras.ops.cast(x, "bfloat16")
-    rounded = keras.ops.convert_to_numpy(keras.ops.cast(half, "float32"))
+    half = ops.cast(x, "bfloat16")
+    rounded = ops.convert_to_numpy(ops.cast(half, "float32"))
     value = loss(labels, half)
-    assert keras.backend.standardize_dtype(value.dtype) == "float32"
-    assert float(keras.ops.convert_to_numpy(value)) == pytest.approx(
-        float(keras.ops.convert_to_numpy(loss(labels, rounded))), rel=1e-6
+    assert dtype_name(value.dtype) == "float32"
+    assert float(ops.convert_to_numpy(value)) == pytest.approx(
+        float(ops.convert_to_numpy(loss(labels, rounded))), rel=1e-6
     )
 
     for wrong in (x[0], x[None]):
@@ -135,6 +135,6 @@ def check_proxy_loss(loss):
     cosines = np.random.default_rng(0).uniform(-1, 1, (3, CLASSES)).astype(np.float32)
     for wrong in (CLASSES, -1):
         value = loss(np.array([0, wrong, 1]), cosines)
-        assert np.isnan(keras.ops.convert_to_numpy(value))
+        assert np.isnan(ops.convert_to_numpy(value))
     with pytest.raises(ValueError, match="2 classes or more"):
         loss(np.array([0, 0, 0]), cosines[:, :1])

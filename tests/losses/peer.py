@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from keras_dml._ops import ops
 from tests.gradients import gradients
 
 DIM = 6
@@ -18,6 +19,11 @@ def metric_learning(module):
         f"pytorch_metric_learning.{module}",
         reason="needs pytorch-metric-learning: `make test` installs it",
     )
+
+
+def pytorch():
+    """PyTorch; skips where it isn't installed."""
+    return pytest.importorskip("torch", reason="needs PyTorch: `make test` installs it")
 
 
 def unsquared(squared=False):
@@ -42,7 +48,7 @@ def unit(x):
 
 def torch_value_and_gradients(function, *arrays):
     """The value of a function of PyTorch tensors in float64, and its gradients."""
-    import torch
+    torch = pytorch()
 
     tensors = [
         torch.tensor(array, dtype=torch.float64, requires_grad=True) for array in arrays
@@ -57,7 +63,7 @@ def value_and_gradient(loss, labels, x):
     (gradient,) = gradients(
         keras.layers.Identity(), lambda y: loss(labels, y), np.asarray(x, np.float32)
     )
-    return float(keras.ops.convert_to_numpy(loss(labels, x))), gradient
+    return float(ops.convert_to_numpy(loss(labels, x))), gradient
 
 
 def assert_equals_peer(loss, labels, x, function):

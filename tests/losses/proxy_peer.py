@@ -1,12 +1,13 @@
 """Our loss on our proxies, against a loss of PyTorch on the same."""
 
-import keras
 import numpy as np
 from hypothesis import strategies as st
 
+from keras_dml._ops import ops
 from keras_dml.layers import Proxies
 from tests.gradients import gradients
 from tests.losses.peer import DIM
+from tests.losses.peer import pytorch
 from tests.losses.peer import torch_value_and_gradients
 
 CLASSES = st.sampled_from([2, 5, 12])
@@ -23,7 +24,7 @@ def assert_equals_proxy_peer(loss, function, seed, classes=7, batch=10):
         classes: the number of proxies, some without an image.
         batch: the number of images.
     """
-    import torch
+    torch = pytorch()
 
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, batch)
@@ -33,7 +34,7 @@ def assert_equals_proxy_peer(loss, function, seed, classes=7, batch=10):
     layer.build(x.shape)
     layer.set_weights([p])
 
-    value = keras.ops.convert_to_numpy(loss(labels, layer(x)))
+    value = ops.convert_to_numpy(loss(labels, layer(x)))
     found = gradients(layer, lambda cosines: loss(labels, cosines), x)
     targets = torch.tensor(labels)
     expected, slopes = torch_value_and_gradients(

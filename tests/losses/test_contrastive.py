@@ -11,6 +11,7 @@ from tests.losses.peer import SIZES
 from tests.losses.peer import assert_equals_peer
 from tests.losses.peer import draw_batch
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 from tests.losses.peer import unsquared
 
 
@@ -22,7 +23,7 @@ def test_does_what_a_loss_must(tmp_path):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), SIZES, st.floats(0.5, 5))
 def test_equals_the_formula_on_the_peers_pairs_and_distances(seed, size, margin):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(seed, *size)
     distance = unsquared()
@@ -38,7 +39,7 @@ def test_equals_the_formula_on_the_peers_pairs_and_distances(seed, size, margin)
 
 
 def test_positive_pairs_equal_peer_on_squared_distances():
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(3, 3, 4)
     peer = metric_learning("losses").ContrastiveLoss(

@@ -11,6 +11,7 @@ from tests.losses.peer import SIZES
 from tests.losses.peer import assert_equals_peer
 from tests.losses.peer import draw_batch
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 from tests.losses.peer import unsquared
 
 
@@ -22,7 +23,7 @@ def test_does_what_a_loss_must(tmp_path):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), SIZES, st.floats(0.1, 3))
 def test_equals_peer(seed, size, margin):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(seed, *size)
     peer = metric_learning("losses").LiftedStructureLoss(margin, distance=unsquared())

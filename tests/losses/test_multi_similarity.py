@@ -12,6 +12,7 @@ from tests.losses.peer import SIZES
 from tests.losses.peer import assert_equals_peer
 from tests.losses.peer import draw_batch
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 
 
 def test_does_what_a_loss_must(tmp_path):
@@ -30,7 +31,7 @@ def test_does_what_a_loss_must(tmp_path):
     st.floats(0, 0.5),
 )
 def test_equals_peer(seed, size, alpha, beta, base, epsilon):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(seed, *size)
     labels[0] = -1  # an image without a positive
@@ -49,7 +50,7 @@ def test_equals_peer(seed, size, alpha, beta, base, epsilon):
 
 
 def test_defaults_equal_the_peers():
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(0, 5, 4)
     peer = metric_learning("losses").MultiSimilarityLoss()

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import ops
 from keras_dml.losses import Contrastive
 from keras_dml.losses import CosFace
 
@@ -37,12 +39,14 @@ def test_two_replicas_learn_from_the_mean_of_their_own_pairs():
 
 @pytest.mark.parametrize("floatx", ["float16", "bfloat16"])
 def test_half_precision_everywhere_neither_rounds_values_nor_merges_labels(floatx):
-    before = keras.config.floatx()
-    keras.config.set_floatx(floatx)
+    if IS_KERAS_2 and floatx == "bfloat16":
+        pytest.skip("Keras 2 has no floatx of bfloat16")
+    before = keras.backend.floatx()
+    keras.backend.set_floatx(floatx)
     try:
         pairs, proxies = Contrastive(), CosFace()
     finally:
-        keras.config.set_floatx(before)
+        keras.backend.set_floatx(before)
     # 2,048 and 2,049 are one number in both.
     labels = np.array([2048, 2049])
     x = np.array([[0.0, 0.0], [0.3, 0.0]], np.float32)
@@ -58,6 +62,6 @@ def test_reductions_are_those_of_keras():
     x = np.array([[0.0], [2.0], [9.0]], np.float32)
     for reduction, value in (("sum_over_batch_size", 2), ("sum", 6), (None, [2, 2, 2])):
         found = Contrastive(reduction=reduction)(labels, x)
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), value)
-    with pytest.raises(ValueError, match="reduction"):
+        np.testing.assert_allclose(ops.convert_to_numpy(found), value)
+    with pytest.raises(ValueError, match=r"[Rr]eduction"):
         Contrastive(reduction="average")

@@ -8,6 +8,7 @@ from keras_dml.losses import ProxyNCA
 from tests.losses.check_loss import check_loss
 from tests.losses.check_loss import check_proxy_loss
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 from tests.losses.proxy_peer import CLASSES
 from tests.losses.proxy_peer import assert_equals_proxy_peer
 
@@ -20,7 +21,7 @@ def test_does_what_a_loss_must(tmp_path):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), CLASSES, st.floats(0.05, 2))
 def test_equals_the_formula_on_the_peers_distances(seed, classes, temperature):
-    import torch
+    torch = pytorch()
 
     distance = metric_learning("distances").LpDistance(power=2)
 

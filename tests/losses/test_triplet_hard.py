@@ -11,6 +11,7 @@ from tests.losses.peer import SIZES
 from tests.losses.peer import assert_equals_peer
 from tests.losses.peer import draw_batch
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 from tests.losses.peer import unsquared
 
 
@@ -28,7 +29,7 @@ def test_does_what_a_loss_must(tmp_path):
     st.booleans(),
 )
 def test_equals_peer(seed, size, margin, squared):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(seed, *size)
     labels[0] = -1  # an image without a positive
@@ -50,7 +51,7 @@ def test_equals_peer(seed, size, margin, squared):
 
 @pytest.mark.parametrize("squared", [False, True])
 def test_soft_equals_peer_with_a_margin_of_zero(squared):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(0, 4, 3)
     miner = metric_learning("miners").BatchHardMiner(distance=unsquared())

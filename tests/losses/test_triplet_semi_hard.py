@@ -11,12 +11,13 @@ from tests.losses.peer import SIZES
 from tests.losses.peer import assert_equals_peer
 from tests.losses.peer import draw_batch
 from tests.losses.peer import metric_learning
+from tests.losses.peer import pytorch
 from tests.losses.peer import unit
 from tests.losses.peer import unsquared
 
 
 def test_does_what_a_loss_must(tmp_path):
-    check_loss(TripletSemiHard, {"margin": 0.5}, tmp_path)
+    check_loss(TripletSemiHard, {"margin": 0.5, "squared": False}, tmp_path)
     check_pair_loss(TripletSemiHard())
 
 
@@ -41,7 +42,7 @@ def semi_hard_triplets(labels, embeddings):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), SIZES, st.floats(0.05, 2))
 def test_equals_peer_on_triplets_mined_one_by_one(seed, size, margin):
-    import torch
+    torch = pytorch()
 
     labels, x = draw_batch(seed, *size)
     x = unit(x).astype(np.float32)

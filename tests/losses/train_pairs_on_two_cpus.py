@@ -47,7 +47,8 @@ for loss in (keras_dml.losses.TripletSemiHard(), keras_dml.losses.ProxyAnchor())
             first, second = labels[batch][:4], labels[batch][4:]
             value = (loss(first, y[:4]) + loss(second, y[4:])) / 2
         variables = by_hand.trainable_variables
-        by_hand.optimizer.apply(tape.gradient(value, variables), variables)
+        gradients = tape.gradient(value, variables)
+        by_hand.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         values.append(float(value))
     pairs = zip(mirrored.get_weights(), by_hand.get_weights(), strict=True)
     found[type(loss).__name__] = {

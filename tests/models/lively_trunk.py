@@ -1,7 +1,8 @@
 """Trunks of random weights whose features can be told apart."""
 
-import keras
+import numpy as np
 
+from keras_dml._ops import weight_name
 from keras_dml.models import trunk
 
 
@@ -13,6 +14,6 @@ def lively_trunk(name, input_shape):
     """
     model = trunk(name, input_shape)
     for weight in model.weights:
-        if weight.name == "moving_variance":
-            weight.assign(keras.ops.full(weight.shape, 0.03))
+        if weight_name(weight) == "moving_variance":
+            weight.assign(np.full(weight.shape, 0.03, "float32"))
     return model

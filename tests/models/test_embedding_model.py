@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import ops
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
@@ -94,14 +95,14 @@ def test_saved_model_gives_equal_embeddings(name, images, tmp_path):
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_trains_as_a_classifier_and_saves_its_class_weights(policy, images, tmp_path):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
     try:
         keras.utils.set_random_seed(0)
         embedder = embedding_model(trunk("conv4", (28, 28, 3)), 8)
         logits = NormalizedSoftmax(3)(embedder.output)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.mixed_precision.set_global_policy(before)
     assert embedder.output.dtype == logits.dtype == "float32"
     model = keras.Model(embedder.input, logits)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -140,8 +141,8 @@ def test_layer_normalization_can_be_left_out():
     embedder = embedding_model(network, 64, layer_norm=False)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (3, 16, 16, 3)).astype("float32")
-    features = keras.ops.convert_to_numpy(network(images)).mean(axis=(1, 2))
+    features = ops.convert_to_numpy(network(images)).mean(axis=(1, 2))
     expected = features / np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(embedder(images)), expected, atol=1e-6
+        ops.convert_to_numpy(embedder(images)), expected, atol=1e-6
     )

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import ops
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
 from keras_dml.models.hub_trunk import hub_trunk
@@ -121,7 +122,7 @@ def by_keras_hub(folder, images):
     """Features by the preset's own converter, size left alone, and backbone."""
     converter = keras_hub.layers.ImageConverter.from_preset(folder, image_size=None)
     backbone = keras_hub.models.Backbone.from_preset(folder)
-    pixels = keras.ops.convert_to_numpy(converter(images))
+    pixels = ops.convert_to_numpy(converter(images))
     if isinstance(backbone.input, dict):
         pixels = dict.fromkeys(backbone.input, pixels)
     return backbone.predict(pixels, verbose=0)
@@ -178,18 +179,18 @@ def test_scale_and_offset_may_be_single_numbers_or_absent(
     expected = images * (1 if scale is None else scale) + (
         0 if offset is None else np.array(offset)
     )
-    found = keras.ops.convert_to_numpy(layer(images))
+    found = ops.convert_to_numpy(layer(images))
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_preprocessing_stays_in_float32_under_mixed_precision(presets, images):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         trunk = hub_trunk(presets(resnet), SHAPE, pretrained=True)
     finally:
-        keras.config.set_dtype_policy(before)
-    found = keras.ops.convert_to_numpy(trunk.get_layer("preprocessing")(images))
+        keras.mixed_precision.set_global_policy(before)
+    found = ops.convert_to_numpy(trunk.get_layer("preprocessing")(images))
     np.testing.assert_allclose(found, images * SCALE + OFFSET, 1e-5, 1e-6)
     assert trunk.output.dtype == "bfloat16"
 

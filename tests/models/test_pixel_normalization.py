@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 from keras_dml.models import PixelNormalization
 from tests.gradients import gradients
 
@@ -12,35 +14,35 @@ MEAN, STD = (10.0, 100.0, 50.0), (2.0, 4.0, 5.0)
 def test_hand_worked_pixel(dtype):
     pixel = np.array([[[[30, 60, 255]]]], dtype)
     found = PixelNormalization(MEAN, STD)(pixel)
-    assert keras.backend.standardize_dtype(found.dtype) == "float32"
-    found = keras.ops.convert_to_numpy(found)
+    assert dtype_name(found.dtype) == "float32"
+    found = ops.convert_to_numpy(found)
     np.testing.assert_allclose(found, [[[[10, -10, 41]]]], 1e-6)
 
 
 def test_hand_worked_pixel_in_bgr_has_mean_and_std_in_that_order():
     pixel = np.array([[[[30, 60, 255]]]], "uint8")
-    found = keras.ops.convert_to_numpy(PixelNormalization(MEAN, STD, bgr=True)(pixel))
+    found = ops.convert_to_numpy(PixelNormalization(MEAN, STD, bgr=True)(pixel))
     np.testing.assert_allclose(found, [[[[122.5, -10, -4]]]], 1e-6)
 
 
 def test_gradient_reaches_the_pixels():
     pixels = np.ones((1, 2, 1, 3), "float32")
-    (found,) = gradients(PixelNormalization(MEAN, STD), keras.ops.sum, pixels)
+    (found,) = gradients(PixelNormalization(MEAN, STD), ops.sum, pixels)
     np.testing.assert_allclose(found, np.full((1, 2, 1, 3), 1 / np.array(STD)), 1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_leaves_it_in_float32(policy):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
     try:
         layer = PixelNormalization((0.5,) * 3, (1,) * 3)
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.mixed_precision.set_global_policy(before)
     pixels = np.arange(256 * 3).reshape(1, 16, 16, 3) % 256
     found = layer(pixels.astype("float32"))
-    assert keras.backend.standardize_dtype(found.dtype) == "float32"
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), pixels - 0.5)
+    assert dtype_name(found.dtype) == "float32"
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), pixels - 0.5)
 
 
 def test_saved_and_loaded_in_a_model(tmp_path):

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import dtype_name
+from keras_dml._ops import ops
 from keras_dml.models import PixelPreprocessing
 
 FAMILIES = [
@@ -21,12 +23,12 @@ def images():
 def test_equals_the_function_of_keras_on_numpy_arrays(family, dtype, images):
     function = getattr(keras.applications, family).preprocess_input
     expected = function(images.astype("float32"))
-    given = keras.ops.convert_to_tensor(images, dtype)
+    given = ops.convert_to_tensor(images, dtype)
     found = PixelPreprocessing(family)(given)
-    assert keras.backend.standardize_dtype(found.dtype) == "float32"
-    found = keras.ops.convert_to_numpy(found)
+    assert dtype_name(found.dtype) == "float32"
+    found = ops.convert_to_numpy(found)
     np.testing.assert_allclose(found, expected, 1e-5, 1e-5)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(given), images)
+    np.testing.assert_array_equal(ops.convert_to_numpy(given), images)
 
 
 @pytest.mark.parametrize(
@@ -43,21 +45,21 @@ def test_equals_the_function_of_keras_on_numpy_arrays(family, dtype, images):
 )
 def test_hand_worked_pixel(family, expected):
     pixel = np.array([[[[0.0, 204.0, 255.0]]]])
-    found = keras.ops.convert_to_numpy(PixelPreprocessing(family)(pixel))
+    found = ops.convert_to_numpy(PixelPreprocessing(family)(pixel))
     np.testing.assert_allclose(found[0, 0, 0], expected, 1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_leaves_it_in_float32(policy, images):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
     try:
         layer = PixelPreprocessing("mobilenet")
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.mixed_precision.set_global_policy(before)
     found = layer(images.astype("float32"))
-    assert keras.backend.standardize_dtype(found.dtype) == "float32"
-    found = keras.ops.convert_to_numpy(found)
+    assert dtype_name(found.dtype) == "float32"
+    found = ops.convert_to_numpy(found)
     np.testing.assert_allclose(found, images / 127.5 - 1, atol=1e-6)
 
 

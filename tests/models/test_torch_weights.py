@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import ops
+from keras_dml._ops import weight_path
 from keras_dml.models.torch_weights import load_torch_weights
 
 
@@ -9,7 +11,7 @@ def small_model(name="small"):
     inputs = keras.Input((6, 6, 3))
     x = keras.layers.Conv2D(4, (1, 3), name="stem-conv")(inputs)
     x = keras.layers.BatchNormalization(name="stem-bn")(x)
-    x = keras.layers.DepthwiseConv2D((3, 2), use_bias=False, name="_depth")(x)
+    x = keras.layers.DepthwiseConv2D((3, 2), use_bias=False, name="depth")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(5, name="blocks-0-linear")(x)
     return keras.Model(inputs, x, name=name)
@@ -22,7 +24,7 @@ SHAPES = {
     "stem.bn.bias": (4,),
     "stem.bn.running_mean": (4,),
     "stem.bn.running_var": (4,),
-    "_depth.weight": (4, 1, 3, 2),
+    "depth.weight": (4, 1, 3, 2),
     "blocks.0.linear.weight": (5, 4),
     "blocks.0.linear.bias": (5,),
 }
@@ -35,7 +37,9 @@ def tensors():
 
 
 def weights_of(model):
-    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    return {
+        weight_path(weight): ops.convert_to_numpy(weight) for weight in model.weights
+    }
 
 
 def assert_refused(tensors, message, **options):
@@ -59,8 +63,8 @@ def test_every_tensor_arrives_with_its_axes_in_keras_order(dtype, tensors):
     assert found["stem-conv/kernel"][row, column, channel, out] == np.float32(
         kernel[out, channel, row, column]
     )
-    assert found["_depth/kernel"][2, 1, 3, 0] == np.float32(
-        tensors["_depth.weight"][3, 0, 2, 1]
+    assert found["depth/kernel"][2, 1, 3, 0] == np.float32(
+        tensors["depth.weight"][3, 0, 2, 1]
     )
     assert found["blocks-0-linear/kernel"][1, 4] == np.float32(
         tensors["blocks.0.linear.weight"][4, 1]
@@ -82,9 +86,9 @@ def test_model_s_name_before_a_layer_s_is_not_part_of_the_module_s(tensors):
         inputs
     )
     model = keras.Model(inputs, outputs, name="small")
-    load_torch_weights(model, {"_depth.weight": tensors["_depth.weight"]}, "file.pth")
+    load_torch_weights(model, {"_depth.weight": tensors["depth.weight"]}, "file.pth")
     (kernel,) = model.get_weights()
-    expected = tensors["_depth.weight"].transpose(2, 3, 0, 1)
+    expected = tensors["depth.weight"].transpose(2, 3, 0, 1)
     np.testing.assert_array_equal(kernel, expected.astype(np.float32))
 
 
@@ -126,12 +130,12 @@ def test_tensor_that_is_not_finite_in_float32_is_named(value, tensors):
 def test_all_that_is_wrong_is_said_at_once(tensors):
     del tensors["stem.bn.bias"]
     tensors["head.weight"] = np.zeros(3)
-    tensors["_depth.weight"] = np.zeros((4, 3, 2))
+    tensors["depth.weight"] = np.zeros((4, 3, 2))
     tensors["blocks.0.linear.bias"][0] = np.nan
     assert_refused(
         tensors,
         r"missing: stem\.bn\.bias; unknown: head\.weight; of another shape: "
-        r"_depth\.weight .*; not finite: blocks\.0\.linear\.bias\.",
+        r"depth\.weight .*; not finite: blocks\.0\.linear\.bias\.",
     )
 
 

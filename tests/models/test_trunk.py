@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import ops
 from keras_dml.models import TRUNKS
 from keras_dml.models import PixelPreprocessing
 from keras_dml.models import embedding_model
@@ -250,13 +251,13 @@ def test_gradients_reach_every_parameter(name):
     weights = rng.normal(size=model.output_shape[1:]).astype("float32")
 
     def loss(features):
-        return keras.ops.sum(features * keras.ops.convert_to_tensor(weights))
+        return ops.sum(features * ops.convert_to_tensor(weights))
 
     found = gradients(model, loss, pixels(64))
     assert len(found) == 1 + len(model.trainable_weights)
     for weight, gradient in zip(model.trainable_weights, found[1:], strict=True):
-        assert np.isfinite(gradient).all(), weight.path
-        assert gradient.any(), weight.path
+        assert np.isfinite(gradient).all(), weight.name
+        assert gradient.any(), weight.name
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -272,16 +273,16 @@ def test_papers_trunk_is_saved_and_loaded(name, tmp_path):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_embedding_is_finite_in_half_precision(name):
     model, _ = scrambled(name)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         half = embedding_model(trunk(name, (64, 64, 3)), model.output_shape[-1])
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.mixed_precision.set_global_policy(before)
     half.set_weights(model.get_weights())
-    found = keras.ops.convert_to_numpy(half(pixels(64), training=False))
+    found = ops.convert_to_numpy(half(pixels(64), training=False))
     expected = embedding_model(model, model.output_shape[-1])(pixels(64))
-    cosines = np.sum(found * keras.ops.convert_to_numpy(expected), axis=1)
+    cosines = np.sum(found * ops.convert_to_numpy(expected), axis=1)
     np.testing.assert_allclose(cosines, 1, atol=1e-3)
 
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_dml._ops import ops
+
 
 def scramble(peer):
     """Draws all parameters and running statistics of a PyTorch network."""
@@ -98,7 +100,7 @@ def assert_every_layer_equals_its_module(model, peer, inputs, pixels):
 
 def assert_equal_features(found, expected, tolerance, name):
     """Equal but for `tolerance` of the largest."""
-    found = keras.ops.convert_to_numpy(found)
+    found = ops.convert_to_numpy(found)
     assert found.shape == expected.shape, name
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert error < tolerance, f"{name}: {error}"
@@ -124,6 +126,6 @@ def batch_norm_settings(model):
 
 def kernel_spread(model, name):
     """A convolution's (standard deviation, largest magnitude, fan in, fan out)."""
-    kernel = keras.ops.convert_to_numpy(model.get_layer(name).kernel)
+    kernel = ops.convert_to_numpy(model.get_layer(name).kernel)
     fan_in, fan_out = kernel[..., 0].size, kernel[:, :, 0].size
     return kernel.std(), np.abs(kernel).max(), fan_in, fan_out

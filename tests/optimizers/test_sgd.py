@@ -8,7 +8,14 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import ops
 from keras_dml.optimizers import SGD
+
+if IS_KERAS_2:
+    from tensorflow import Variable
+else:
+    from keras import Variable
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("train_on_two_cpus.py")
@@ -75,35 +82,33 @@ def batch():
 def test_follows_pytorch_while_the_learning_rate_changes(momentum, l2):
     rng = np.random.default_rng(1)
     rule = PyTorchRule(start(), momentum, l2)
-    variables = [keras.Variable(value) for value in start()]
+    variables = [Variable(value) for value in start()]
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.9)
     optimizer = SGD(schedule, momentum=momentum, l2=l2)
     for step in range(25):
         gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
         rule.step(gradients, 0.1 * 0.9**step)
-        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        optimizer.apply(list(map(ops.convert_to_tensor, gradients)), variables)
         for variable, expected in zip(variables, rule.values, strict=True):
-            found = keras.ops.convert_to_numpy(variable)
+            found = ops.convert_to_numpy(variable)
             np.testing.assert_allclose(found, expected, 1e-6, 2e-6)
 
 
 def test_hand_worked_steps():
-    variable = keras.Variable([1.0])
+    variable = Variable([1.0])
     optimizer = SGD(0.5, momentum=0.5, l2=0.1)
     # g = 1 + 0.1, v = 1.1, w = 1 - 0.55; g = 1 + 0.045, v = 0.55 + 1.045.
     for learning_rate, expected in [(0.5, 0.45), (0.1, 0.2905)]:
         optimizer.learning_rate = learning_rate
-        optimizer.apply([keras.ops.ones(1)], [variable])
-        np.testing.assert_allclose(
-            keras.ops.convert_to_numpy(variable), [expected], 1e-6
-        )
+        optimizer.apply([ops.convert_to_tensor([1.0])], [variable])
+        np.testing.assert_allclose(ops.convert_to_numpy(variable), [expected], 1e-6)
 
 
 def test_l2_reaches_every_trained_variable_and_no_other(batch):
     model = compiled(SGD(0.1, l2=0.5))
     frozen = model.layers[0]
     frozen.trainable = False
-    model.compile(SGD(0.1, l2=0.5), lambda labels, logits: 0 * keras.ops.sum(logits))
+    model.compile(SGD(0.1, l2=0.5), lambda labels, logits: 0 * ops.sum(logits))
     before = [weight.numpy() for weight in model.trainable_variables]
     untouched = frozen.get_weights()
     model.train_on_batch(*batch)
@@ -119,7 +124,7 @@ def test_rows_of_an_embedding_that_no_one_looked_up_move_too():
     tokens = np.array([[1, 3], [1, 1]])
     model.build((None, 2))
     (table,) = model.get_weights()
-    model.compile(SGD(0.1, momentum=0.9, l2=0.5), lambda y, x: keras.ops.sum(x))
+    model.compile(SGD(0.1, momentum=0.9, l2=0.5), lambda y, x: ops.sum(x))
     rule = PyTorchRule([table], 0.9, 0.5)
     counts = np.array([0.0, 3.0, 0.0, 1.0])
     for _ in range(3):
@@ -129,7 +134,7 @@ def test_rows_of_an_embedding_that_no_one_looked_up_move_too():
 
 
 def test_multiplier_follows_pytorchs_parameter_groups_in_a_compiled_step():
-    variables = [keras.Variable(value) for value in start()]
+    variables = [Variable(value) for value in start()]
     optimizer = SGD(0.1, momentum=0.9, l2=0.01)
     optimizer.build(variables)
     rules = [PyTorchRule([value], 0.9, 0.01) for value in start()]
@@ -137,10 +142,10 @@ def test_multiplier_follows_pytorchs_parameter_groups_in_a_compiled_step():
     for step, multiplier in enumerate([0.0, 0.0, 0.5, 0.5, 1.0, 3.0]):
         optimizer.set_multiplier(variables[1:], multiplier)
         gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
-        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        optimizer.apply(list(map(ops.convert_to_tensor, gradients)), variables)
         for index, (rule, gradient) in enumerate(zip(rules, gradients, strict=True)):
             rule.step([gradient], 0.1 * (multiplier if index else 1))
-            found = keras.ops.convert_to_numpy(variables[index])
+            found = ops.convert_to_numpy(variables[index])
             np.testing.assert_allclose(found, rule.values[0], 1e-6, 2e-6, str(step))
 
 
@@ -166,48 +171,46 @@ def test_multipliers_are_saved_with_the_model(tmp_path, batch):
     model.optimizer.set_multiplier(model.layers[0].trainable_variables, 0.25)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    found = keras.ops.convert_to_numpy(loaded.optimizer.multipliers)
+    found = ops.convert_to_numpy(loaded.optimizer.multipliers)
     np.testing.assert_array_equal(found, [0.25, 0.25, 1, 1, 1, 1])
 
 
 def test_reset_momentum_starts_as_a_new_optimizer():
     optimizer = SGD(0.1, momentum=0.9, l2=0.01)
-    variables = [keras.Variable(value) for value in start()]
+    variables = [Variable(value) for value in start()]
     rng = np.random.default_rng(3)
     gradients = [rng.normal(size=v.shape).astype("float32") for v in variables]
     for _ in range(3):
-        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
-    rule = PyTorchRule([keras.ops.convert_to_numpy(v) for v in variables], 0.9, 0.01)
+        optimizer.apply(list(map(ops.convert_to_tensor, gradients)), variables)
+    rule = PyTorchRule([ops.convert_to_numpy(v) for v in variables], 0.9, 0.01)
     optimizer.reset_momentum()
     for _ in range(2):
-        optimizer.apply(list(map(keras.ops.convert_to_tensor, gradients)), variables)
+        optimizer.apply(list(map(ops.convert_to_tensor, gradients)), variables)
         rule.step(gradients, 0.1)
     for variable, expected in zip(variables, rule.values, strict=True):
-        found = keras.ops.convert_to_numpy(variable)
+        found = ops.convert_to_numpy(variable)
         np.testing.assert_allclose(found, expected, 1e-6, 2e-6)
 
 
 def test_multiplier_of_a_variable_that_is_not_trained_is_refused():
     optimizer = SGD(0.1)
-    variable = keras.Variable([1.0], name="mine")
+    variable = Variable([1.0], name="mine")
     with pytest.raises(ValueError, match=r"call `optimizer\.build"):
         optimizer.set_multiplier([variable], 0)
     optimizer.build([variable])
     with pytest.raises(ValueError, match="does not train stranger"):
-        optimizer.set_multiplier([variable, keras.Variable([1.0], name="stranger")], 0)
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(optimizer.multipliers), [1.0]
-    )
+        optimizer.set_multiplier([variable, Variable([1.0], name="stranger")], 0)
+    np.testing.assert_array_equal(ops.convert_to_numpy(optimizer.multipliers), [1.0])
     for wrong in (-1, float("nan")):
         with pytest.raises(ValueError, match=f"0 or more; got {wrong}"):
             optimizer.set_multiplier([variable], wrong)
 
 
 def test_keras_arguments_still_work():
-    variable = keras.Variable([0.0, 0.0])
+    variable = Variable([0.0, 0.0])
     optimizer = SGD(1.0, clipnorm=1.0, name="clipped")
-    optimizer.apply([keras.ops.convert_to_tensor([3.0, 4.0])], [variable])
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), [-0.6, -0.8], 1e-6)
+    optimizer.apply([ops.convert_to_tensor([3.0, 4.0])], [variable])
+    np.testing.assert_allclose(ops.convert_to_numpy(variable), [-0.6, -0.8], 1e-6)
     assert optimizer.name == "clipped"
 
 
@@ -251,13 +254,13 @@ def test_saved_model_continues_as_if_never_stopped(tmp_path, batch):
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_float32_weights(policy, batch):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
     try:
         model = compiled(SGD(0.1, momentum=0.9, l2=1e-4))
     finally:
-        keras.config.set_dtype_policy(before)
-    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        keras.mixed_precision.set_global_policy(before)
+    scaled = isinstance(model.optimizer, keras.mixed_precision.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16")
     losses = [float(model.train_on_batch(*batch)) for _ in range(25)]
     assert losses[-1] < 0.5 * losses[0]

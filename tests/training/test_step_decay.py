@@ -1,12 +1,12 @@
-import keras
 import pytest
 
+from keras_dml._ops import ops
 from keras_dml.training import step_decay
 
 
 def rates(schedule, steps):
     """The learning rate of every step, as an optimiser asks for it."""
-    return [float(schedule(keras.ops.convert_to_tensor(step))) for step in range(steps)]
+    return [float(schedule(ops.convert_to_tensor(step))) for step in range(steps)]
 
 
 def test_the_papers_recipe_has_sixteen_epochs_at_the_first_rate_and_fifteen_after():
