@@ -1,4 +1,4 @@
-"""The configs of the paper's data sets against the paper's table."""
+"""The configs of the paper's data sets against the paper's table, and one larger."""
 
 import importlib
 import json
@@ -10,6 +10,7 @@ import pytest
 import keras_dml
 from experiments.check_config import check_config
 from experiments.load_data import PAPER_LOADERS
+from experiments.load_data import load_data
 from tests.data.miniature_archives import use_counts
 from tests.data.miniature_archives import write_in_shop
 from tests.experiments.programs import ROOT
@@ -58,6 +59,15 @@ def test_docstring_says_how_to_run_it_and_that_it_has_not_been_reproduced(name):
     text = (ROOT / "experiments" / "configs" / f"{name}.py").read_text()
     assert f"--config=experiments/configs/{name}.py" in text
     assert "We have not reproduced these figures." in text
+
+
+def test_glyph_strings_are_as_many_as_the_config_asks_for():
+    config = config_of("glyph_strings")
+    assert config.data.classes >= 50_000
+    config.data.classes = 20
+    train, test = load_data(config, data_dir=None)
+    assert np.bincount(train.labels).tolist() == [config.data.images_per_class] * 20
+    assert np.bincount(test.labels).tolist() == [4] * 1000
 
 
 def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
