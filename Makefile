@@ -2,7 +2,8 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends lint \
-	benchmark-training-step benchmark-input benchmark-retrieval dist clean
+	benchmark-training-step benchmark-input benchmark-retrieval \
+	benchmark-sharded-classes dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +57,10 @@ benchmark-input: .venv/installed-test ## Time the input pipeline
 benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
+
+benchmark-sharded-classes: .venv/installed-test ## Time class weights split over devices, on JAX
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4 \
+		.venv/bin/python -m tests.benchmarks.benchmark_sharded_classes
 
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .

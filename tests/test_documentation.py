@@ -1,4 +1,4 @@
-"""What README.md and BUILD.md tell a reader to run, run."""
+"""What README.md, BUILD.md and docs/ tell a reader to run, run."""
 
 import os
 import pathlib
@@ -119,6 +119,30 @@ def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
     )
 
 
+_OF_EACH_SHARD = """
+variables = (model.layers[-1].class_weights, model.optimizer.velocities[-1])
+for variable in variables:
+    shards = variable.value.addressable_shards
+    assert [shard.data.shape for shard in shards] == [(250, 64)] * 4
+history = model.history.history
+assert 0 < history["val_recall@1"][0] < 1, history
+"""
+
+
+def test_sharded_classes_run_as_told(tmp_path):
+    (block,) = code_blocks("docs/many_classes.md", "python")
+    finished = subprocess.run(
+        [sys.executable, "-c", block + _OF_EACH_SHARD],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("(250, 64)") == 4
+
+
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
 def test_every_other_command_is_known(document):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -137,7 +161,10 @@ def test_every_other_command_is_known(document):
             assert words[-1] == "tensorflow/serving"
 
 
-@pytest.mark.parametrize("document", ["README.md", "BUILD.md", "experiments/README.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "BUILD.md", "docs/many_classes.md", "experiments/README.md"],
+)
 def test_links_to_files_lead_somewhere(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
