@@ -3,7 +3,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends test-addons lint \
 	benchmark-training-step benchmark-input benchmark-retrieval \
-	benchmark-against-torch dist clean
+	benchmark-classes benchmark-sharded-classes benchmark-against-torch dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,13 @@ benchmark-input: .venv/installed-test ## Time the input pipeline
 benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
+
+benchmark-classes: .venv/installed-test ## Time and weigh the sampled softmax, to a million classes
+	.venv/bin/python -m tests.benchmarks.benchmark_classes
+
+benchmark-sharded-classes: .venv/installed-test ## Time class weights split over devices, on JAX
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4 \
+		.venv/bin/python -m tests.benchmarks.benchmark_sharded_classes
 
 benchmark-against-torch: .venv/installed-test ## Train beside pytorch-metric-learning: recall and time
 	.venv/bin/python -m tests.benchmarks.benchmark_training_in_torch \

@@ -20,9 +20,10 @@ def load_data(
     """Loads the (train, test) sets that `config.data` names.
 
     Args:
-        config: `config.data.loader` is "glyphs", "omniglot", "image_folder" or one of
-            `PAPER_LOADERS`; the rest of `config.data` is that loader's own.
-        data_dir: the folder with the files; glyphs need none.
+        config: `config.data.loader` is "glyphs", "glyph_strings", "omniglot",
+            "image_folder" or one of `PAPER_LOADERS`; the rest of `config.data` is that
+            loader's own.
+        data_dir: the folder with the files; glyphs and strings of them need none.
 
     Raises:
         ValueError: if there is no such loader, it needs data_dir, or the test set can't
@@ -41,7 +42,11 @@ def _load(config, data_dir):
     options = config.data
     if options.loader == "glyphs":
         return data.glyphs(seed=config.seed)
-    names = ("glyphs", "omniglot", "image_folder", *PAPER_LOADERS)
+    if options.loader == "glyph_strings":
+        return data.glyph_strings(
+            options.classes, options.images_per_class, seed=config.seed
+        )
+    names = ("glyphs", "glyph_strings", "omniglot", "image_folder", *PAPER_LOADERS)
     if options.loader not in names:
         raise ValueError(
             f"config.data.loader must be one of {', '.join(names)}; got "

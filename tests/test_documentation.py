@@ -1,4 +1,4 @@
-"""What README.md and BUILD.md tell a reader to run, run."""
+"""What README.md, BUILD.md and docs/ tell a reader to run, run."""
 
 import importlib.util
 import os
@@ -44,6 +44,7 @@ DOCUMENTS = (
     "README.md",
     "BUILD.md",
     "experiments/README.md",
+    "docs/many_classes.md",
     "docs/moving_off_addons.md",
 )
 
@@ -147,6 +148,30 @@ def test_moving_off_addons_gives_the_same_before_and_after():
             compared += 1
     assert len(blocks) == 2 + 2 * 10
     assert compared == (10 if has_addons else 0)
+
+
+_OF_EACH_SHARD = """
+variables = (model.layers[-1].class_weights, model.optimizer.velocities[-1])
+for variable in variables:
+    shards = variable.value.addressable_shards
+    assert [shard.data.shape for shard in shards] == [(250, 64)] * 4
+history = model.history.history
+assert 0 < history["val_recall@1"][0] < 1, history
+"""
+
+
+def test_sharded_classes_run_as_told(tmp_path):
+    block = code_blocks("docs/many_classes.md", "python")[-1]
+    finished = subprocess.run(
+        [sys.executable, "-c", block + _OF_EACH_SHARD],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("(250, 64)") == 4
 
 
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md"])

@@ -46,7 +46,7 @@ def glyph_strings(
     An image is grey, of 64 x 28 pixels, and shows three images of `glyphs` side by
     side, their margins overlapping, each moved by up to two pixels; where two overlap
     the lighter pixel stays. It is meant to be squeezed to a square of 28 pixels or
-    more. Two images of a class show different drawings of each letter.
+    more. Two images of a class never show the same drawing at the same place.
 
     Everything is a function of the seed, and sets of one seed are nested: with more
     classes or more images of each, those of the smaller set stay as they are, under

@@ -1,12 +1,13 @@
 import pytest
 
 from experiments.check_config import check_config
+from experiments.configs import glyph_strings
 from experiments.configs import glyphs
 from experiments.configs import image_folder
 from experiments.configs import omniglot
 
 
-@pytest.mark.parametrize("module", [glyphs, image_folder, omniglot])
+@pytest.mark.parametrize("module", [glyph_strings, glyphs, image_folder, omniglot])
 def test_configs_are_right_as_they_stand(module):
     check_config(module.get_config())
 

@@ -1,4 +1,4 @@
-"""The configs of the paper's data sets against the paper's table."""
+"""The configs of the paper's data sets against the paper's table, and one larger."""
 
 import importlib
 import json
@@ -11,6 +11,7 @@ import keras_dml
 from experiments.build import build_models
 from experiments.check_config import check_config
 from experiments.load_data import PAPER_LOADERS
+from experiments.load_data import load_data
 from tests.data.miniature_archives import use_counts
 from tests.data.miniature_archives import write_in_shop
 from tests.experiments.programs import run_with_counts
@@ -83,6 +84,15 @@ def test_other_rows_of_the_papers_table_are_two_overrides(trunk):
     assert built.name == trunk
     assert embedder.output_shape == (None, 64)
     assert model.output_shape == (None, 100)
+
+
+def test_glyph_strings_are_as_many_as_the_config_asks_for():
+    config = config_of("glyph_strings")
+    assert config.data.classes >= 50_000
+    config.data.classes = 20
+    train, test = load_data(config, data_dir=None)
+    assert np.bincount(train.labels).tolist() == [config.data.images_per_class] * 20
+    assert np.bincount(test.labels).tolist() == [4] * 1000
 
 
 def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
