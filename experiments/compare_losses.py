@@ -92,38 +92,43 @@ def main(argv):
     claim_folder(folder, config)
 
     def run(kind, varied, *data_sets):
-        rate = varied.learning_rate * LOSSES[varied.loss].rate
-        name = f"{kind},loss={varied.loss},learning_rate={rate:g},seed={varied.seed}"
-        return run_once(folder / "runs" / f"{name}.json", varied, strategy, *data_sets)
-
-    def recall_in_validation(name, multiple):
-        varied = _varied(config, name, multiple, seeds[0])
-        with varied.unlocked():
-            varied.nmi_starts = 0
-        try:
-            metrics = run("validation", varied, fitted, validation)["metrics"]
-        except FloatingPointError as error:
-            print(f"{error} It counts as a recall of 0.")
-            return 0.0
-        return metrics["float"]["recall@1"]
+        name = f"{kind},loss={varied.loss},learning_rate={_rate(varied)}"
+        file = folder / "runs" / f"{name},seed={varied.seed}.json"
+        return run_once(file, varied, strategy, *data_sets)
 
     compared = []
     for name in _LOSSES.value:
-        start = config.learning_rate * LOSSES[name].rate
-        recalls = climb_rates(
-            lambda m, name=name: recall_in_validation(name, m), _RATES.value
+
+        def recall_in_validation(multiple, name=name):
+            varied = _varied(config, name, multiple, seeds[0], nmi_starts=0)
+            try:
+                metrics = run("validation", varied, fitted, validation)["metrics"]
+            except FloatingPointError as error:
+                print(f"{error} It counts as a recall of 0.")
+                return 0.0
+            return metrics["float"]["recall@1"]
+
+        recalls = climb_rates(recall_in_validation, _RATES.value)
+        chosen = [_varied(config, name, best_rate(recalls), seed) for seed in seeds]
+        compared.append(
+            ComparedLoss(
+                name,
+                {
+                    float(_rate(_varied(config, name, multiple, seeds[0]))): recall
+                    for multiple, recall in recalls.items()
+                },
+                {varied.seed: run("test", varied, train, test) for varied in chosen},
+            )
         )
-        best = best_rate(recalls)
-        runs = {
-            seed: run("test", _varied(config, name, best, seed), train, test)
-            for seed in seeds
-        }
-        searched = {float(f"{m * start:g}"): r for m, r in recalls.items()}
-        compared.append(ComparedLoss(name, searched, runs))
     print("\n" + write_comparison_report(folder, compared))
 
 
-def _varied(config, loss, multiple, seed):
+def _rate(config):
+    """The learning rate that a config starts with, as it is written."""
+    return f"{config.learning_rate * LOSSES[config.loss].rate:g}"
+
+
+def _varied(config, loss, multiple, seed, **others):
     varied = config.copy_and_resolve_references()
     with varied.unlocked():
         varied.update(
@@ -134,6 +139,7 @@ def _varied(config, loss, multiple, seed):
                 "validation_classes": 0.0,
                 # Differences between losses shall not be those of approximate search.
                 "index": "exact",
+                **others,
             }
         )
     return varied
