@@ -1,9 +1,11 @@
 """From a run's folder to what is in it."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import pathlib
+import zipfile
 
 import keras
 
@@ -13,8 +15,8 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a whole `.keras` file, or needs KerasHub, which is not
-            installed.
+        ValueError: if it is not a whole `.keras` file, was saved by Keras 2 and this is
+            Keras 3, or the other way round, or needs KerasHub, which is not installed.
     """
     if not pathlib.Path(file).is_file():
         raise FileNotFoundError(
@@ -23,6 +25,13 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras, zipfile and h5py each raise their own.
+        saved_by = _keras_version(file)
+        if saved_by and saved_by[0] != keras.__version__[0]:
+            raise ValueError(
+                f"{str(file)!r} was saved by Keras {saved_by}, which Keras "
+                f"{keras.__version__} can't read. Load it with that, or use the run's "
+                "serving/ instead."
+            ) from error
         if "keras_hub" in str(error) and not importlib.util.find_spec("keras_hub"):
             raise ValueError(
                 f"the trunk in {str(file)!r} is KerasHub's, which is not installed: "
@@ -31,6 +40,15 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
         raise ValueError(
             f"{str(file)!r} is not a whole embedding.keras of a run: {error}"
         ) from error
+
+
+def _keras_version(file):
+    """The version that a `.keras` file says it was saved by; None if it doesn't."""
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
+        zipfile.ZipFile(file) as archive,
+    ):
+        return json.loads(archive.read("metadata.json"))["keras_version"]
 
 
 def load_run_config(run: str | os.PathLike) -> dict:

@@ -12,6 +12,13 @@ from keras_dml import training
 PAPERS = "sgd"
 """What `config.optimizer` calls the paper's, `keras_dml.optimizers.SGD`."""
 
+_ADDONS = (
+    *("AdaBelief", "AdamW", "LAMB", "LazyAdam", "NovoGrad", "ProximalAdagrad"),
+    *("RectifiedAdam", "SGDW", "Yogi"),
+)
+"""Those of TensorFlow Addons that take a schedule; the others wrap an optimiser, or
+have another kind of learning rate."""
+
 _DECAY_APART = ("AdamW", "SGDW")
 """Those of TensorFlow Addons whose weight decay knows nothing of the learning rate."""
 
@@ -30,12 +37,11 @@ def check_optimizer(name: str) -> None:
             f"--config.optimizer must be {PAPERS}, or an optimiser of TensorFlow "
             f"Addons, such as {addons.PREFIX}LAMB; got {name!r}."
         )
-    names = _addons_optimizers(name)
-    if name.removeprefix(addons.PREFIX) not in names:
+    addons.import_addons(f"--config.optimizer={name}")
+    if name.removeprefix(addons.PREFIX) not in _ADDONS:
         raise ValueError(
-            "--config.optimizer must be an optimiser of TensorFlow Addons that has a "
-            f"learning rate of its own, {addons.PREFIX} and one of {', '.join(names)}; "
-            f"got {name!r}."
+            "--config.optimizer must be an optimiser of TensorFlow Addons that takes a "
+            f"schedule, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got {name!r}."
         )
 
 
@@ -66,26 +72,16 @@ def make_optimizer(
     first = config.learning_rate * rate
     if config.optimizer == PAPERS:
         return optimizers.SGD(schedule(first), config.momentum, config.l2)
-    constructor = _addons_optimizers(config.optimizer)[
-        config.optimizer.removeprefix(addons.PREFIX)
-    ]
+    optimizers_of_addons = addons.import_addons(
+        f"--config.optimizer={config.optimizer}"
+    ).optimizers
+    name = config.optimizer.removeprefix(addons.PREFIX)
+    constructor = getattr(optimizers_of_addons, name)
     wanted = inspect.signature(constructor).parameters
     options = {"learning_rate": schedule(first)}
     if "momentum" in wanted:
         options["momentum"] = config.momentum
     if "weight_decay" in wanted:
-        is_apart = constructor.__name__ in _DECAY_APART and config.l2
+        is_apart = name in _DECAY_APART and config.l2
         options["weight_decay"] = schedule(first * config.l2) if is_apart else config.l2
     return constructor(**options)
-
-
-def _addons_optimizers(name):
-    """{name: constructor} of those with a learning rate, which wrap no other one."""
-    optimizers_of_addons = addons.import_addons(f"--config.optimizer={name}").optimizers
-    return {
-        name: member
-        for name, member in vars(optimizers_of_addons).items()
-        if inspect.isclass(member)
-        and issubclass(member, optimizers_of_addons.KerasLegacyOptimizer)
-        and "learning_rate" in inspect.signature(member).parameters
-    }

@@ -19,8 +19,8 @@ needs_addons = pytest.mark.skipif(
     not IS_KERAS_2, reason="needs TensorFlow Addons: `make test-addons`"
 )
 OPTIMIZERS = (
-    *("AdaBelief", "AdamW", "ConditionalGradient", "LAMB", "LazyAdam", "NovoGrad"),
-    *("ProximalAdagrad", "RectifiedAdam", "SGDW", "Yogi"),
+    *("AdaBelief", "AdamW", "LAMB", "LazyAdam", "NovoGrad", "ProximalAdagrad"),
+    *("RectifiedAdam", "SGDW", "Yogi"),
 )
 
 
@@ -68,7 +68,7 @@ def test_addons_that_cannot_be_had_are_said_with_the_remedy(setting, value):
         ("loss", "tfa:TripletLoss", "TripletSemiHardLoss, TripletHardLoss"),
         ("loss", "tfa:ContrastiveLoss", "labels and embeddings"),
         ("optimizer", "tfa:SGD", "LazyAdam, "),
-        ("optimizer", "tfa:Lookahead", "learning rate of its own"),
+        ("optimizer", "tfa:Lookahead", "takes a schedule"),
     ],
 )
 def test_name_that_addons_lacks_is_said_with_those_it_has(setting, value, others):
@@ -102,12 +102,15 @@ def test_every_loss_of_addons_on_embeddings_trains_all_weights(name, noise):
 
 @needs_addons
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_of_addons_with_a_learning_rate_trains(name, noise):
-    config = small_config(optimizer=f"tfa:{name}", learning_rate=1e-3)
+def test_every_optimizer_of_addons_that_takes_a_schedule_trains(name):
+    config = small_config(optimizer=f"tfa:{name}", learning_rate=1e-2)
     check_config(config)
-    losses, moved = train(config, noise)
-    assert np.isfinite(losses).all()
-    assert max(moved) > 0
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(make_optimizer(config, 1.0, steps_per_epoch=1), "mse")
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    losses = model.fit(x, x[:, :2], 20, epochs=20, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
 
 
 @needs_addons

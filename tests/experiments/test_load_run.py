@@ -35,3 +35,11 @@ def test_damaged_file_is_named(tmp_path):
     (tmp_path / "embedding.keras").write_bytes(b"PK and no more")
     with pytest.raises(ValueError, match=r"embedding\.keras' is not a whole"):
         load_embedder(tmp_path / "embedding.keras")
+
+
+def test_file_of_another_keras_generation_says_which(tmp_path):
+    other = "2.15.0" if keras.__version__[0] == "3" else "3.15.1"
+    with zipfile.ZipFile(tmp_path / "embedding.keras", "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": other}))
+    with pytest.raises(ValueError, match=rf"saved by Keras {other}, which .* serving/"):
+        load_embedder(tmp_path / "embedding.keras")

@@ -209,11 +209,11 @@ def test_existing_folder_is_refused_and_left_as_it_was(embedder, tmp_path):
 
 
 def test_failure_leaves_nothing(embedder, tmp_path, monkeypatch):
-    def fail(model, folder, **options):
+    def fail(archive, folder, **options):
         (pathlib.Path(folder) / "half").write_text("half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(tf.saved_model, "save", fail)
+    monkeypatch.setattr(keras.export.ExportArchive, "write_out", fail)
     with pytest.raises(OSError, match="no space left"):
         export(embedder, tmp_path / "model" / "1")
     assert os.listdir(tmp_path / "model") == []
