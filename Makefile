@@ -57,9 +57,13 @@ ADDONS_PYTHON ?= python3.11
 	touch $@
 
 test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlow Addons
-	.venv-addons/bin/python -m pytest tests/layers tests/losses tests/models \
-		tests/optimizers tests/training tests/serving tests/data tests/evaluation \
-		tests/experiments tests/test_ops.py tests/test_documentation.py
+	.venv-addons/bin/python -m pytest tests/layers tests/losses tests/optimizers \
+		tests/training tests/serving tests/models/test_embedding_model.py \
+		tests/models/test_pixel_normalization.py tests/models/test_conv4.py \
+		tests/models/test_pixel_preprocessing.py tests/evaluation/test_embed.py \
+		tests/evaluation/test_retrieval_evaluation.py tests/test_ops.py \
+		tests/data/test_class_balanced_batches.py tests/experiments/test_addons.py \
+		tests/test_documentation.py::test_moving_off_addons_gives_the_same_before_and_after
 
 lint: .venv/installed-test ## Check style and formatting
 	.venv/bin/ruff check .

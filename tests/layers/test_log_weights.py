@@ -1,7 +1,11 @@
 import keras
 import numpy as np
+import pytest
 
+from keras_dml._ops import IS_KERAS_2
 from keras_dml.layers.log_weights import log_weights
+
+pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 
 
 def weights(own, drawn, num_classes):

@@ -8,6 +8,10 @@ import sys
 
 import pytest
 
+from keras_dml._ops import IS_KERAS_2
+
+pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="keras.distribution is Keras 3's")
+
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("train_on_four_shards.py")
 
