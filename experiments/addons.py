@@ -19,7 +19,7 @@ def import_addons(setting: str) -> types.ModuleType:
     """
     remedy = (
         f"{setting} needs TensorFlow Addons, which runs on TensorFlow and Keras 2.15 "
-        "alone: in a new environment of Python 3.10 or 3.11, "
+        "at most: in a new environment of Python 3.10 or 3.11, "
         'pip install "keras_dml[addons]"'
     )
     if not IS_KERAS_2:

@@ -1,6 +1,6 @@
 """What differs between Keras 3 and Keras 2.15, so that no other file need know.
 
-On Keras 3 each name here is Keras's own. TensorFlow Addons imports beside Keras 2.15
+On Keras 3 each name here is Keras's own. TensorFlow Addons imports beside Keras 2
 alone; there each is a stand-in of TensorFlow's functions, as far as keras_dml uses it.
 """
 

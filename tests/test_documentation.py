@@ -16,6 +16,7 @@ from PIL import Image
 from tests.data.miniature_archives import spread
 from tests.data.miniature_archives import write_cub200
 from tests.experiments.programs import ROOT
+from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
 
 # Appended to training commands, which take minutes as they stand; the last flag wins.
@@ -172,6 +173,18 @@ def test_sharded_classes_run_as_told(tmp_path):
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("(250, 64)") == 4
+
+
+def test_command_that_moves_off_addons_trains_or_says_what_is_missing(tmp_path):
+    (words,) = commands("docs/moving_off_addons.md")
+    short = [*_SHORT["glyphs"], "--config.nmi_starts=0", f"--output_dir={tmp_path}/run"]
+    finished = run_program(words[2].removeprefix("experiments."), *words[3:], *short)
+    if importlib.util.find_spec("tensorflow_addons"):
+        assert finished.returncode == 0, finished.stderr
+        assert (tmp_path / "run" / "metrics.json").is_file()
+    else:
+        assert finished.returncode == 2
+        assert 'pip install "keras_dml[addons]"' in finished.stderr
 
 
 @pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
