@@ -28,7 +28,9 @@ def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
             f"{name} must have shape ({rows},), one label for each embedding; got "
             f"{array.shape}. Pass integer labels, not one-hot rows, in the same order."
         )
-    if _kind(array) is None:
+    # NumPy makes text of a list of numbers and text.
+    as_given = array if hasattr(labels, "dtype") else np.asarray(labels, object)
+    if _kind(as_given) is None:
         raise ValueError(
             f"{name} must be integers, or strings, and not a mixture; got dtype "
             f'{array.dtype}. Convert them with `.astype("int64")` or `.astype(str)`.'

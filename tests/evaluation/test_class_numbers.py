@@ -46,6 +46,7 @@ def test_negative_label_is_not_its_unsigned_wrap():
     [
         [0.0, 1.0],
         [True, False],
+        [1, "a"],
         np.array([1, "a"], object),
         np.array([True, 1], object),
         np.array([None, "a"], object),
