@@ -28,9 +28,7 @@ def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
         gpus = len(tf.config.list_logical_devices("GPU"))
         if gpus < 2:
             return tf.distribute.get_strategy()
-        return tf.distribute.MirroredStrategy(
-            [f"GPU:{index}" for index in range(gpus)]
-        )
+        return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(gpus)])
     wanted = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:

@@ -94,7 +94,7 @@ def _embed_in_torch(twin, config, dataset):
 
 
 def _pixels(images):
-    images = torch.from_numpy(images).permute(0, 3, 1, 2)
+    images = torch.from_numpy(images.copy()).permute(0, 3, 1, 2)
     return images.to(torch.float32, memory_format=torch.contiguous_format)
 
 
