@@ -78,7 +78,7 @@ def _in_torch(config, twin, loss, batches, test):
         start = time.perf_counter()
         for images, labels in batches.as_numpy_iterator():
             optimizer.zero_grad()
-            loss(twin(_pixels(images)), torch.from_numpy(labels)).backward()
+            loss(twin(_pixels(images)), torch.tensor(labels)).backward()
             optimizer.step()
         schedule.step()
         seconds.append(time.perf_counter() - start)
@@ -94,7 +94,7 @@ def _embed_in_torch(twin, config, dataset):
 
 
 def _pixels(images):
-    images = torch.from_numpy(images).permute(0, 3, 1, 2)
+    images = torch.tensor(images).permute(0, 3, 1, 2)
     return images.to(torch.float32, memory_format=torch.contiguous_format)
 
 
