@@ -37,6 +37,7 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on ea
 	for backend in tensorflow jax torch; do \
 		KERAS_BACKEND=$$backend .venv/bin/python -m pytest \
 			tests/layers tests/losses tests/models/test_embedding_model.py \
+			tests/models/test_classifier.py \
 			tests/models/test_pixel_preprocessing.py \
 			tests/models/test_pixel_normalization.py tests/models/test_torch_weights.py \
 			tests/models/test_resnet50.py tests/models/test_googlenet.py \
