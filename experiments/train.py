@@ -99,7 +99,8 @@ def main(argv):
             ],
         ).history
         if validation is not None:
-            model.load_weights(str(best))
+            # Without the metrics, which Keras 2 can't load for several replicas.
+            keras.Model(model.inputs, model.outputs).load_weights(str(best))
     embedder.save(run / "embedding.keras")
 
     embeddings, index, metrics = measure(config, embedder, test)

@@ -201,6 +201,7 @@ def test_fit_trains_on_the_epochs_in_order(noise, three_epochs):
             return {"loss": 0.0}
 
     model = Recorder()
+    model(three_epochs[0][0].astype("float32"))
     model.compile(loss="mse", run_eagerly=True)
     model.fit(batches_of(noise), epochs=3, shuffle=False, verbose=0)
     np.testing.assert_array_equal(model.seen, [labels for _, labels in three_epochs])

@@ -11,6 +11,7 @@ import sys
 import keras
 import numpy as np
 
+from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import ops
 from keras_dml.data import ImageDataset
 from keras_dml.data import class_balanced_batches
@@ -47,12 +48,13 @@ def main(file, folder):
     )
     assert int(model.optimizer.iterations.numpy()) == 2 * len(batches)
     moving_mean = embedder.layers[3].moving_mean
+    mirrored = moving_mean if IS_KERAS_2 else moving_mean.value
     np.savez(
         f"{folder}/measured.npz",
         embeddings=embed(embedder, dataset, batch_size=8, verbose=0),
         recall=history.history["val_recall@1"],
         moving_mean=ops.convert_to_numpy(moving_mean),
-        of_replicas=[value.numpy() for value in moving_mean.value.values],
+        of_replicas=[value.numpy() for value in mirrored.values],
     )
     embedder.save(f"{folder}/embedder.keras")
 

@@ -6,8 +6,10 @@ import keras
 import pytest
 
 from experiments.load_run import load_embedder
+from keras_dml._ops import IS_KERAS_2
 
 
+@pytest.mark.skipif(IS_KERAS_2, reason="KerasHub runs on Keras 3")
 def test_file_with_a_keras_hub_trunk_says_what_to_install(monkeypatch, tmp_path):
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
