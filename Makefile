@@ -76,7 +76,7 @@ benchmark-training-step: .venv/installed-test ## Time a training step of the mod
 benchmark-input: .venv/installed-test ## Time the input pipeline
 	.venv/bin/python -m tests.benchmarks.benchmark_input_pipeline
 
-benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes
+benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
 

@@ -1,8 +1,9 @@
 """Indexes of neighbours against exact search: time, agreement and size.
 
-The rows are those of `benchmark_retrieval` for Stanford Online Products, or as many of
-them as `--rows` says, in classes of five; each of 2,000 queries is a row that is left
-out of what is found for it. It is run by `make benchmark-retrieval`.
+The rows are synthetic, as in `benchmark_retrieval`, in classes of five, and 20,000 if
+`--rows` says no other number; each of 2,000 queries is a row that is left out of what
+is found for it. `make benchmark-retrieval` runs it, and so the tables come into
+BENCHMARKS.md; with an option it only prints them.
 """
 
 import argparse
@@ -11,7 +12,6 @@ import tempfile
 import time
 import warnings
 
-import faiss
 import numpy as np
 
 from keras_dml.evaluation import AnnoyNeighbours
@@ -23,11 +23,15 @@ from keras_dml.evaluation import recall_of_neighbours
 from keras_dml.evaluation import without_self
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
+from tests.benchmarks.machine import machine
+from tests.benchmarks.measured_section import write_measured
 from tests.benchmarks.synthetic_classes import codes
 from tests.benchmarks.synthetic_classes import embeddings
 
 _QUERIES = 2000
 _ROUNDS = 3
+_ROWS = 20_000
+_PACKAGES = ("numpy", "annoy", "faiss-cpu")
 _A_CLASS = 5.35
 
 
@@ -87,9 +91,11 @@ def _measure(title, rows, labels):
         name: recall_of_neighbours(found, labels[own], labels, ks=(1,))[1]
         for name, found in ids.items()
     }
-    print(f"\n{title}; exact R@1 {100 * recalls['exact']:.1f} %\n")
-    print("| index | build, s | ms a query | agreement | R@1 | MB | parameters |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = [
+        f"{title}; exact R@1 {100 * recalls['exact']:.1f} %:\n",
+        "| index | build, s | ms a query | agreement | R@1 | MB | parameters |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for name, index in indexes.items():
         agreed = agreement(ids[name], ids["exact"], queries, rows).mean()
         parameters = {**index.parameters}
@@ -103,22 +109,34 @@ def _measure(title, rows, labels):
             f"{_size(index) / 1e6:.0f}",
             ", ".join(f"{key} {value:,}" for key, value in parameters.items()),
         )
-        print(f"| {' | '.join(cells)} |", flush=True)
+        lines.append(f"| {' | '.join(cells)} |")
+    table = "\n".join(lines) + "\n"
+    print(table, flush=True)
+    return table
 
 
 def main():
-    """Prints the tables."""
+    """Prints the tables, and writes them if they are the usual ones."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=60_502)
+    parser.add_argument("--rows", type=int, default=_ROWS)
     parser.add_argument("--kind", choices=("float", "512"), help="default: both")
     arguments = parser.parse_args()
     pin_threads()
-    print(f"faiss {faiss.__version__}")
+    about = (
+        f"`make benchmark-retrieval`, on {machine(*_PACKAGES)}. Query times are "
+        f"medians of {_ROUNDS} rounds in turn, of {_QUERIES:,} queries at once.\n"
+    )
+    print(about)
+    tables = [about]
     rows, labels = embeddings(arguments.rows, int(arguments.rows / _A_CLASS), 2.25)
     if arguments.kind != "512":
-        _measure(f"{len(rows):,} × {rows.shape[1]}", rows, labels)
+        title = f"{len(rows):,} × {rows.shape[1]}"
+        tables.append(_measure(title, rows, labels))
     if arguments.kind != "float":
-        _measure(f"{len(rows):,} × 512 bits", codes(labels, 512), labels)
+        title = f"{len(rows):,} × 512 bits"
+        tables.append(_measure(title, codes(labels, 512), labels))
+    if arguments.kind is None and arguments.rows == _ROWS:
+        write_measured("indexes", "\n".join(tables))
 
 
 if __name__ == "__main__":
