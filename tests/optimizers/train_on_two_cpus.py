@@ -18,7 +18,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * 2,
 )
-keras.config.set_dtype_policy(sys.argv[1])
+keras.mixed_precision.set_global_policy(sys.argv[1])
 
 
 def train(strategy):
