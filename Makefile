@@ -33,8 +33,8 @@ test: .venv/installed-test ## Run the default tests
 test-slow: .venv/installed-test ## Run the tests that take minutes
 	.venv/bin/python -m pytest -m slow
 
-test-backends: .venv/installed-test ## Test layers, losses, models and SGD on each backend of Keras
-	for backend in tensorflow jax torch; do \
+test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
+	for backend in jax torch; do \
 		KERAS_BACKEND=$$backend .venv/bin/python -m pytest \
 			tests/layers tests/losses tests/models/test_embedding_model.py \
 			tests/models/test_classifier.py \
