@@ -33,6 +33,7 @@ from experiments.losses import find_loss
 from experiments.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
+from keras_dml import models
 from keras_dml import serving
 from keras_dml import training
 
@@ -99,8 +100,7 @@ def main(argv):
             ],
         ).history
         if validation is not None:
-            # Without the metrics, which Keras 2 can't load for several replicas.
-            keras.Model(model.inputs, model.outputs).load_weights(str(best))
+            _load_weights(model, best)
     embedder.save(run / "embedding.keras")
 
     embeddings, index, metrics = measure(config, embedder, test)
@@ -112,6 +112,13 @@ def main(argv):
     )
     training.write_json(run / "metrics.json", metrics)
     print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")
+
+
+def _load_weights(model, file):
+    if not isinstance(model, models.Classifier):
+        # Without the metrics, which Keras 2 can't load for several replicas.
+        model = keras.Model(model.inputs, model.outputs)
+    model.load_weights(str(file))
 
 
 def _callbacks(config, run, embedder, test, validation, best):

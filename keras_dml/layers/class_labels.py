@@ -17,7 +17,9 @@ def class_labels(labels, num_classes):
     Raises:
         tf.errors.InvalidArgumentError: on TensorFlow, if a label is out of range.
     """
-    labels = keras.ops.reshape(keras.ops.cast(labels, "int32"), (-1,))
+    # In 32 bits a label of 2³² would be 0; JAX has no more of them.
+    wide = "int32" if keras.backend.backend() == "jax" else "int64"
+    labels = keras.ops.reshape(keras.ops.cast(labels, wide), (-1,))
     is_class = keras.ops.logical_and(labels >= 0, labels < num_classes)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -27,4 +29,4 @@ def class_labels(labels, num_classes):
         checked = tf.debugging.Assert(tf.reduce_all(is_class), [message, wrong])
         with tf.control_dependencies([checked] if checked is not None else []):
             labels = tf.identity(labels)
-    return labels, is_class
+    return keras.ops.cast(labels, "int32"), is_class

@@ -36,7 +36,7 @@ class NormalizedSoftmax(keras.layers.Layer):
     `sampled_logits` says how. All classes count when it is evaluated.
 
     Args:
-        num_classes: the number of training classes, at least 1.
+        num_classes: the number of training classes, at least 1 and below 2³¹.
         temperature: divides the cosine, positive. The default, 0.05, is the paper's.
         sampled_classes: how many classes to draw in each training step, beside those of
             the batch: an integer from 1 to `num_classes`, or a share of the classes, a

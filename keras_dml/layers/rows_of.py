@@ -10,7 +10,7 @@ def rows_of(matrix, rows):
     once rows of it have been written.
 
     Args:
-        matrix: a `keras.Variable` of shape (rows, dim).
+        matrix: a variable of shape (rows, dim), Keras's or TensorFlow's own.
         rows: (n,) integers.
 
     Returns:
@@ -20,4 +20,6 @@ def rows_of(matrix, rows):
         return keras.ops.take(matrix, rows, axis=0)
     import tensorflow as tf
 
-    return tf.gather(matrix.value, rows)
+    return tf.gather(
+        matrix.value if isinstance(matrix, keras.Variable) else matrix, rows
+    )

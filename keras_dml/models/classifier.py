@@ -50,7 +50,7 @@ class Classifier(keras.Model):
         super().__init__(**kwargs)
         if not isinstance(softmax, NormalizedSoftmax):
             raise ValueError(
-                f"softmax must be a keras_dml.layers.NormalizedSoftmax; got "
+                "softmax must be a keras_dml.layers.NormalizedSoftmax; got "
                 f"{softmax!r}."
             )
         if len(embedder.inputs) != 1 or len(embedder.outputs) != 1:

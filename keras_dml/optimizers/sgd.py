@@ -5,6 +5,7 @@ import keras
 from keras_dml._ops import Optimizer
 from keras_dml._ops import ops
 from keras_dml._ops import weight_path
+from keras_dml.layers.rows_of import rows_of
 from keras_dml.optimizers import touched_rows
 
 
@@ -133,8 +134,8 @@ class SGD(Optimizer):
         rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
         if self.updates_by_row[index] and touched_rows.is_sparse(gradient):
             rows, gradient = touched_rows.touched_rows(gradient)
-            gradient = gradient + self.l2 * touched_rows.read_rows(variable, rows)
-            moved = self.momentum * touched_rows.read_rows(velocity, rows) + gradient
+            gradient = gradient + self.l2 * rows_of(variable, rows)
+            moved = self.momentum * rows_of(velocity, rows) + gradient
             self.assign(velocity, touched_rows.as_rows(rows, moved))
             self.assign_sub(variable, touched_rows.as_rows(rows, rate * moved))
             return

@@ -24,15 +24,6 @@ def touched_rows(gradient):
     return rows, tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
 
 
-def read_rows(variable, rows):
-    """Gathers rows of a Keras or a TensorFlow variable, reading no others."""
-    import tensorflow as tf
-
-    if isinstance(variable, keras.Variable):
-        variable = variable.value
-    return tf.gather(variable, rows)
-
-
 def as_rows(rows, values):
     """What an optimiser's `assign` and its kind take to write rows."""
     import tensorflow as tf

@@ -106,12 +106,14 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
-def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path):
     folder = tmp_path / "run"
     finished = run_train(
         photos,
         folder,
         "--logical_cpus=2",
+        f"--config.sampled_classes={share}",
         "--config.validation_classes=0.34",
         "--config.warm_up_epochs=1",
         "--config.epochs=3",
@@ -186,6 +188,11 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
         (["--config.warm_up_epochs=-1"], "--config.warm_up_epochs must be at least 0"),
         (["--config.trunk=resnet5"], "resnet5"),
         (["--config.loss=triplet"], "--config.loss must be one of normalized_softmax"),
+        (["--config.sampled_classes=0.0"], "sampled_classes must be a share, above 0"),
+        (
+            ["--config.sampled_classes=0.5", "--config.loss=proxy_anchor"],
+            "--config.loss must be normalized_softmax with",
+        ),
         (
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
             "evaluate_every",

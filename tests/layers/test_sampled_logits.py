@@ -116,7 +116,7 @@ def test_wrong_sampled_classes_is_refused(wrong):
         NormalizedSoftmax(8, sampled_classes=wrong)
 
 
-@pytest.mark.parametrize("wrong", [-1, 8])
+@pytest.mark.parametrize("wrong", [-1, 8, 2**32])
 def test_a_label_that_is_no_class_cannot_pass(wrong):
     layer, _ = sampled_layer(np.eye(8), 4)
     x, labels = np.eye(8, dtype="float32")[:2], np.array([0, wrong])
