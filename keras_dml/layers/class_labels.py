@@ -17,7 +17,7 @@ def class_labels(labels, num_classes):
     Raises:
         tf.errors.InvalidArgumentError: on TensorFlow, if a label is out of range.
     """
-    # In 32 bits a label of 2³² would be 0; JAX has no more of them.
+    # In 32 bits a label of 2³² would be 0. JAX cuts every array to them on its way in.
     wide = "int32" if keras.backend.backend() == "jax" else "int64"
     labels = keras.ops.reshape(keras.ops.cast(labels, wide), (-1,))
     is_class = keras.ops.logical_and(labels >= 0, labels < num_classes)

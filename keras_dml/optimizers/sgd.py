@@ -24,13 +24,21 @@ class SGD(Optimizer):
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalisation included.
 
-    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: the
-    rule above, momentum and L2 included, applies to the rows that a step has drawn, and
-    the other rows and their velocities stay as they are until their next turn. With
-    every row drawn in every step that is the rule itself; otherwise a velocity waits
-    where it would have decayed, and L2 shrinks a row the less often the more classes
-    there are, which leaves a normalised weight's direction alone. On other backends the
-    gradient is dense, and all rows follow the rule in every step.
+    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: a step
+    changes the rows that it has drawn and no others. Before the rule is applied to a
+    row that k steps have passed over, it makes up for what momentum would have done in
+    them, at the present learning rate:
+
+    ```
+    w = w - learning_rate * multiplier * (momentum + ... + momentum**k) * v
+    v = momentum**k * v
+    ```
+
+    So with l2 of 0 a row that is drawn ends where the rule puts it that moves every row
+    in every step, given the same gradients; between two turns it lags behind by that
+    sum. L2 counts in the steps that draw the row alone, and changes the length of a
+    normalised weight, not its direction. Without skipped steps it is the rule itself.
+    On other backends the gradient is dense, and all rows follow the rule in every step.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
     variable stays as it is while the layers around it train, batch normalisation in
@@ -82,8 +90,13 @@ class SGD(Optimizer):
             self.add_variable_from_reference(variable, name="velocity")
             for variable in variables
         ]
-        self.updates_by_row = [
-            getattr(variable, "updates_by_row", False) for variable in variables
+        # For variables that are updated by row: the step from which each row rests. In
+        # float32, which is exact to 2²⁴ steps, as GPUs scatter it.
+        self.rested_since = [
+            self.add_variable(variable.shape[:1], "zeros", "float32", name="rested")
+            if getattr(variable, "updates_by_row", False)
+            else None
+            for variable in variables
         ]
         self.multipliers = self.add_variable(
             (len(variables),), initializer="ones", name="multipliers"
@@ -132,16 +145,27 @@ class SGD(Optimizer):
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
         rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
-        if self.updates_by_row[index] and touched_rows.is_sparse(gradient):
-            rows, gradient = touched_rows.touched_rows(gradient)
-            gradient = gradient + self.l2 * rows_of(variable, rows)
-            moved = self.momentum * rows_of(velocity, rows) + gradient
-            self.assign(velocity, touched_rows.as_rows(rows, moved))
-            self.assign_sub(variable, touched_rows.as_rows(rows, rate * moved))
+        if self.rested_since[index] is not None and touched_rows.is_sparse(gradient):
+            self._update_rows(*touched_rows.touched_rows(gradient), variable, rate)
             return
         gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, rate * velocity)
+
+    def _update_rows(self, rows, gradient, variable, rate):
+        index = self._get_variable_index(variable)
+        velocity, rested_since = self.velocities[index], self.rested_since[index]
+        step = ops.cast(self.iterations, "float32")
+        skipped = (step - rows_of(rested_since, rows))[:, None]
+        left = ops.cast(self.momentum**skipped, velocity.dtype)
+        before = rows_of(velocity, rows)
+        coasted = self.momentum * (1 - left) / (1 - self.momentum) * before
+        gradient = gradient + self.l2 * (rows_of(variable, rows) - rate * coasted)
+        moved = self.momentum * left * before + gradient
+        self.assign(velocity, touched_rows.as_rows(rows, moved))
+        self.assign_sub(variable, touched_rows.as_rows(rows, rate * (coasted + moved)))
+        next_step = ops.zeros_like(rows, dtype="float32") + step + 1
+        self.assign(rested_since, touched_rows.as_rows(rows, next_step))
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""

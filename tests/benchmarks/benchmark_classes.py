@@ -30,7 +30,7 @@ _TEMPERATURE = 0.05
 _RATE, _MOMENTUM, _L2 = 0.01, 0.9, 1e-4
 
 _STEPS = 5
-_ROUNDS = 3
+_ROUNDS = 7
 _CASES = [
     ("sampled", 10_000),
     ("sampled", 100_000),

@@ -118,6 +118,8 @@ def test_wrong_sampled_classes_is_refused(wrong):
 
 @pytest.mark.parametrize("wrong", [-1, 8, 2**32])
 def test_a_label_that_is_no_class_cannot_pass(wrong):
+    if wrong == 2**32 and keras.backend.backend() == "jax":
+        pytest.skip("JAX makes 32 bits of every array, before the layer sees it")
     layer, _ = sampled_layer(np.eye(8), 4)
     x, labels = np.eye(8, dtype="float32")[:2], np.array([0, wrong])
     try:

@@ -318,12 +318,12 @@ def test_weight_decay_is_refused(weight_decay):
 class TestRowsThatAreTouched:
     """The rule for a variable whose layer has set `updates_by_row`."""
 
-    def optimizer_and_matrix(self, rows=6):
+    def optimizer_and_matrix(self, rows=6, l2=0.5):
         """A built optimiser, and the matrix that it trains."""
         values = np.random.default_rng(0).normal(size=(rows, 3)).astype("float32")
         matrix = keras.Variable(values)
         matrix.updates_by_row = True
-        optimizer = SGD(0.1, momentum=0.9, l2=0.5)
+        optimizer = SGD(0.1, momentum=0.9, l2=l2)
         optimizer.build([matrix])
         return optimizer, matrix
 
@@ -335,20 +335,28 @@ class TestRowsThatAreTouched:
         sums = {row: values[np.equal(rows, row)].sum(0) for row in rows}
         return tf.IndexedSlices(values, tf.constant(rows)), sums
 
-    def test_each_row_follows_pytorchs_rule_in_the_steps_that_touch_it(self):
-        optimizer, matrix = self.optimizer_and_matrix()
+    @pytest.mark.parametrize("l2", [0.0, 0.5])
+    def test_rows_end_where_pytorch_s_rule_for_all_rows_in_all_steps_puts_them(
+        self, l2
+    ):
+        optimizer, matrix = self.optimizer_and_matrix(l2=l2)
         start = keras.ops.convert_to_numpy(matrix)
-        rules = [PyTorchRule([row], 0.9, 0.5) for row in start]
+        rules = [PyTorchRule([row], 0.9, l2) for row in start]
         rng = np.random.default_rng(1)
-        for rows in ([4, 1], [1, 1, 5], [0, 4, 4, 4], [1], [5, 0]):
+        steps = ([4, 1], [1, 1, 5], [0, 4, 4, 4], [1], [5, 0], [5], [0, 1, 4])
+        for rows in steps:
             gradient, sums = self.gradient(rows, rng)
             optimizer.apply([gradient], [matrix])
-            for row, value in sums.items():
-                rules[row].step([value], 0.1)
+            for row, rule in enumerate(rules):
+                rule.weight_decay = l2 if row in sums else 0
+                rule.step([sums.get(row, np.zeros(3))], 0.1)
         found = keras.ops.convert_to_numpy(matrix)
-        for row, rule in enumerate(rules):
-            np.testing.assert_allclose(found[row], rule.values[0], 1e-5, 1e-6)
+        for row in (0, 1, 4):  # the rows of the last step
+            np.testing.assert_allclose(found[row], rules[row].values[0], 1e-5, 1e-6)
         np.testing.assert_array_equal(found[[2, 3]], start[[2, 3]])
+        # Row 5 was passed over once, and lags behind by a step of its momentum.
+        lag = 0.1 * rules[5].buffers[0]
+        np.testing.assert_allclose(found[5] - lag, rules[5].values[0], 1e-5, 1e-6)
 
     def test_equals_the_dense_rule_where_every_step_touches_every_row(self):
         optimizer, matrix = self.optimizer_and_matrix()
