@@ -105,6 +105,8 @@ def augmented_batches(
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_optimization.inject_prefetch = False
+    # The tuner sleeps for up to as long as the epoch took, and its end waits for it.
+    options.autotune.enabled = False
     return (
         batches.prefetch(tf.data.AUTOTUNE)
         .map(deliver)

@@ -80,6 +80,8 @@ def read_images(
     # as well get in each other's way, and often leave a core idle.
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1
+    # The tuner sleeps for up to as long as a pass took, and its end waits for it.
+    options.autotune.enabled = False
     none = tf.constant(0, tf.int64)
     read_batches = (
         batches.concatenate(end)

@@ -110,9 +110,15 @@ class NormalizedSoftmax(keras.layers.Layer):
                 f"known; got shape {tuple(input_shape)}. Pool or flatten them first."
             )
         dim = input_shape[-1]
+        initializer = keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5)
+        if self.sampled_classes is not None and keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            # Drawn eagerly, the weights would take their memory three times.
+            initializer = tf.function(initializer)
         self.class_weights = self.add_weight(
             shape=(self.num_classes, dim),
-            initializer=keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5),
+            initializer=initializer,
             dtype="float64" if self.variable_dtype == "float64" else "float32",
             **NOT_AUTOCAST,
             name="class_weights",

@@ -24,10 +24,10 @@ class SGD(Optimizer):
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalisation included.
 
-    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: a step
-    changes the rows that it has drawn and no others. Before the rule is applied to a
-    row that k steps have passed over, it makes up for what momentum would have done in
-    them, at the present learning rate:
+    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: a
+    step changes the rows that it has drawn and no others. Before the rule is applied to
+    a row that k steps have passed over, it makes up for what momentum would have done
+    in them, at the present learning rate:
 
     ```
     w = w - learning_rate * multiplier * (momentum + ... + momentum**k) * v

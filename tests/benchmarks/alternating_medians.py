@@ -11,19 +11,18 @@ import tensorflow as tf
 
 
 def alternating_medians(
-    contestants: dict[str, Callable[[], None]], rounds: int, warm_up: bool = True
+    contestants: dict[str, Callable[[], None]], rounds: int
 ) -> dict[str, float]:
     """Runs every contestant once a round, in turn; gives the median seconds of each.
 
-    One more round, the first, is not counted: it traces and warms up. `warm_up=False`
-    spares it where the contestants have run before.
+    One more round, the first, is not counted: it traces and warms up.
     """
     seconds = {name: [] for name in contestants}
-    for lap in range(warm_up + rounds):
+    for lap in range(1 + rounds):
         for name, run in contestants.items():
             start = time.perf_counter()
             run()
-            if lap >= warm_up:
+            if lap:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(laps) for name, laps in seconds.items()}
 

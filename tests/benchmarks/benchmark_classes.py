@@ -10,7 +10,6 @@ loss over all classes that each way of training reaches. Run it with
 
 import argparse
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -21,6 +20,8 @@ import tensorflow as tf
 import keras_dml
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
+from tests.benchmarks.peak_memory import peak_mib
+from tests.benchmarks.peak_memory import resident_mib
 
 _DIM = 512
 _BATCH = 75
@@ -62,7 +63,11 @@ def _batches(classes, steps, seed):
 
 def _dataset(classes, steps, seed):
     x, labels = map(np.concatenate, zip(*_batches(classes, steps, seed), strict=True))
-    return tf.data.Dataset.from_tensor_slices((x, labels)).batch(_BATCH).cache()
+    # TensorFlow's tuner would end a pass with a wait of a quarter of a second or none.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = tf.data.Dataset.from_tensor_slices((x, labels)).batch(_BATCH).cache()
+    return batches.with_options(options)
 
 
 def _head():
@@ -126,23 +131,12 @@ def _contestant(kind, classes):
     return lambda: model.fit(batches, verbose=0, shuffle=False)
 
 
-def _peak_mib(forget=False):
-    """The most memory that the process has had, and has had since it was forgotten."""
-    status = pathlib.Path("/proc/self/status").read_text().splitlines()
-    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
-    if forget:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    return int(peak) / 1024
-
-
 def _print_memory(kind, classes):
     """Prints the MiB that making, and then training, took at the highest."""
     _contestant("sampled", 100)()
-    before = _peak_mib()
-    run = _contestant(kind, classes)
-    made = _peak_mib(forget=True)
-    run()
-    print(json.dumps([made - before, _peak_mib() - before]))
+    before, made = resident_mib(), []
+    making = peak_mib(lambda: made.append(_contestant(kind, classes)))
+    print(json.dumps([making - before, peak_mib(made[0]) - before]))
 
 
 def _memory(kind, classes):

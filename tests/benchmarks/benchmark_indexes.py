@@ -9,6 +9,7 @@ BENCHMARKS.md; with an option it only prints them.
 import argparse
 import pathlib
 import tempfile
+import textwrap
 import time
 import warnings
 
@@ -122,12 +123,14 @@ def main():
     parser.add_argument("--kind", choices=("float", "512"), help="default: both")
     arguments = parser.parse_args()
     pin_threads()
-    about = (
+    about = textwrap.fill(
         f"`make benchmark-retrieval`, on {machine(*_PACKAGES)}. Query times are "
-        f"medians of {_ROUNDS} rounds in turn, of {_QUERIES:,} queries at once.\n"
+        f"medians of {_ROUNDS} rounds in turn, of {_QUERIES:,} queries at once.",
+        width=88,
+        break_on_hyphens=False,
     )
-    print(about)
-    tables = [about]
+    print(about + "\n")
+    tables = [about + "\n"]
     rows, labels = embeddings(arguments.rows, int(arguments.rows / _A_CLASS), 2.25)
     if arguments.kind != "512":
         title = f"{len(rows):,} × {rows.shape[1]}"

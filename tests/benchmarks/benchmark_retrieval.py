@@ -9,8 +9,10 @@ into BENCHMARKS.md, or one part of it, which only prints, with
 """
 
 import argparse
-import pathlib
-import threading
+import json
+import subprocess
+import sys
+import textwrap
 import time
 from unittest import mock
 
@@ -24,6 +26,8 @@ from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
 from tests.benchmarks.machine import machine
 from tests.benchmarks.measured_section import write_measured
+from tests.benchmarks.peak_memory import peak_mib
+from tests.benchmarks.peak_memory import resident_mib
 from tests.benchmarks.synthetic_classes import DIM
 from tests.benchmarks.synthetic_classes import FLIPPED
 from tests.benchmarks.synthetic_classes import codes
@@ -31,7 +35,7 @@ from tests.benchmarks.synthetic_classes import embeddings
 
 _KS = (1, 10, 100, 1000)
 _ROUNDS = 3
-# Who takes so many seconds is run once, for memory and time together.
+# Who takes so many seconds is timed once.
 _SLOW = 25
 _PACKAGES = ("numpy", "faiss-cpu", "pytorch-metric-learning", "torch")
 
@@ -42,6 +46,7 @@ _SETS = {
     "sop": ("Stanford Online Products", 60_502, 11_316, 2.25),
 }
 _IN_SHOP_QUERIES = 14_218
+_KINDS = ("float", *map(str, FLIPPED))
 
 
 def _sides(rows, labels, part):
@@ -107,35 +112,21 @@ def _without_faiss(run):
     return run_without
 
 
-def _peak_mib(run):
-    """Memory that a run adds at its highest, in MiB, and the seconds it takes.
-
-    Linux alone counts the memory.
-    """
-    status = pathlib.Path("/proc/self/statm")
-
-    def resident():
-        return int(status.read_text().split()[1]) * 4096 if status.exists() else 0
-
-    before, peak, done = resident(), 0, threading.Event()
-
-    def watch():
-        nonlocal peak
-        while not done.is_set():
-            peak = max(peak, resident())
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    start = time.perf_counter()
-    run()
-    seconds = time.perf_counter() - start
-    done.set()
-    watcher.join()
-    return (peak - before) / 2**20, seconds
+def _memory_and_time(run):
+    """MiB that a run adds to those of the process at its highest, and its seconds."""
+    before, start = resident_mib(), time.perf_counter()
+    return peak_mib(run) - before, time.perf_counter() - start
 
 
-def _measure(title, contestants, reference):
+def _memory_and_time_alone(part, kind, name):
+    """The same, in a process that holds nothing of earlier runs."""
+    command = [sys.executable, "-m", "tests.benchmarks.benchmark_retrieval"]
+    command += ["--part", part, "--kind", kind, "--only", name]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(printed.stdout.splitlines()[-1])
+
+
+def _measure(part, kind, title, contestants):
     """A table of seconds, ratios to a contestant, memory and Recall@1."""
     recalls = {}
 
@@ -147,10 +138,15 @@ def _measure(title, contestants, reference):
 
     runs = {name: remembering(name, run) for name, run in contestants.items()}
     memory, seconds = {}, {}
-    for name, run in runs.items():
-        memory[name], seconds[name] = _peak_mib(run)
-    again = {name: run for name, run in runs.items() if seconds[name] < _SLOW}
-    seconds |= alternating_medians(again, _ROUNDS, warm_up=False)
+    for name in runs:
+        memory[name], seconds[name] = _memory_and_time_alone(part, kind, name)
+    often = {name: run for name, run in runs.items() if seconds[name] < _SLOW}
+    for name in runs.keys() - often.keys():
+        start = time.perf_counter()
+        runs[name]()
+        seconds[name] = time.perf_counter() - start
+    seconds |= alternating_medians(often, _ROUNDS)
+    reference = "bare product" if kind == "float" else "faiss IndexBinaryFlat"
     lines = [
         f"{title}:\n",
         f"| | seconds | × {reference} | MiB | R@1 |",
@@ -167,72 +163,66 @@ def _measure(title, contestants, reference):
     return table
 
 
-def _floats(title, *images):
-    queries, _, gallery, _ = images
+def _contestants(part, kind):
+    """What the table is of, and who takes part."""
+    name, count, classes, spread = _SETS[part]
+    rows, labels = embeddings(count, classes, spread)
+    if kind != "float":
+        rows = codes(labels, int(kind))
+    images = queries, _, gallery, _ = _sides(rows, labels, part)
 
-    def ranking():
-        return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
-
-    return _measure(
-        f"{title}, {DIM} dimensions",
-        {
-            "bare product": _bare_product(queries, gallery),
-            "recall_at_k": lambda: recall_at_k(*images, _KS),
-            "ranking_metrics": ranking,
-            "faiss IndexFlatIP": _by_faiss(faiss.IndexFlatIP(DIM), *images),
-            "pytorch-metric-learning": _by_pytorch_metric_learning(*images),
-        },
-        "bare product",
-    )
-
-
-def _binary(title, bits, *images):
     def recall():
         return recall_at_k(*images, _KS)
 
     def ranking():
         return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
 
-    return _measure(
-        f"{title}, {bits:,} bits",
-        {
+    title = f"{name}, {count:,} images"
+    if gallery is not None:
+        title = f"{name}, {len(queries):,} queries × {len(gallery):,}"
+    if kind == "float":
+        return f"{title}, {DIM} dimensions", {
+            "bare product": _bare_product(queries, gallery),
             "recall_at_k": recall,
-            "recall_at_k, no faiss": _without_faiss(recall),
             "ranking_metrics": ranking,
-            "faiss IndexBinaryFlat": _by_faiss(faiss.IndexBinaryFlat(bits), *images),
-        },
-        "faiss IndexBinaryFlat",
-    )
+            "faiss IndexFlatIP": _by_faiss(faiss.IndexFlatIP(DIM), *images),
+            "pytorch-metric-learning": _by_pytorch_metric_learning(*images),
+        }
+    return f"{title}, {int(kind):,} bits", {
+        "recall_at_k": recall,
+        "recall_at_k, no faiss": _without_faiss(recall),
+        "ranking_metrics": ranking,
+        "faiss IndexBinaryFlat": _by_faiss(faiss.IndexBinaryFlat(int(kind)), *images),
+    }
 
 
 def main():
     """Prints the tables, and writes them if they are all there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=sorted(_SETS), help="default: all")
-    parser.add_argument("--kind", choices=("float", "512", "2048"), help="default: all")
+    parser.add_argument("--kind", choices=_KINDS, help="default: all")
+    parser.add_argument(
+        "--only", help="with --part and --kind: print [MiB, seconds] of one contestant"
+    )
     arguments = parser.parse_args()
     pin_threads()
-    about = (
+    if arguments.only:
+        _, contestants = _contestants(arguments.part, arguments.kind)
+        print(json.dumps(_memory_and_time(contestants[arguments.only])))
+        return
+    about = textwrap.fill(
         f"`make benchmark-retrieval`, on {machine(*_PACKAGES)}. Medians of {_ROUNDS} "
         f"rounds in which the contestants take turns; those of {_SLOW} seconds and "
-        "more were run once.\n"
+        "more were run once. Memory was measured in a process for each.",
+        width=88,
+        break_on_hyphens=False,
     )
-    print(about)
-    tables = [about]
-    for part, (name, count, classes, spread) in _SETS.items():
-        if arguments.part not in (None, part):
-            continue
-        rows, labels = embeddings(count, classes, spread)
-        title = f"{name}, {count:,} images"
-        if part == "in_shop":
-            gallery = count - _IN_SHOP_QUERIES
-            title = f"{name}, {_IN_SHOP_QUERIES:,} queries × {gallery:,}"
-        if arguments.kind in (None, "float"):
-            tables.append(_floats(title, *_sides(rows, labels, part)))
-        for bits in FLIPPED:
-            if arguments.kind in (None, str(bits)):
-                sides = _sides(codes(labels, bits), labels, part)
-                tables.append(_binary(title, bits, *sides))
+    print(about + "\n")
+    tables = [about + "\n"]
+    for part in _SETS:
+        for kind in _KINDS:
+            if arguments.part in (None, part) and arguments.kind in (None, kind):
+                tables.append(_measure(part, kind, *_contestants(part, kind)))
     if arguments.part is None and arguments.kind is None:
         write_measured("exact retrieval", "\n".join(tables))
 
