@@ -27,15 +27,18 @@ install: .venv/installed ## Make .venv and install keras_dml in it
 demo: install ## Train on the glyphs, which need no download, and print Recall@K
 	.venv/bin/python -m experiments.train --config=experiments/configs/glyphs.py
 
+# Files of tests go to processes, one a core, each with a TensorFlow of its own.
+PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/installed-test ## Run the default tests
-	.venv/bin/python -m pytest
+	.venv/bin/$(PYTEST)
 
 test-slow: .venv/installed-test ## Run the tests that take minutes
-	.venv/bin/python -m pytest -m slow
+	.venv/bin/$(PYTEST) -m slow
 
 test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
 	for backend in jax torch; do \
-		KERAS_BACKEND=$$backend .venv/bin/python -m pytest \
+		KERAS_BACKEND=$$backend .venv/bin/$(PYTEST) \
 			tests/layers tests/losses tests/models/test_embedding_model.py \
 			tests/models/test_classifier.py \
 			tests/models/test_pixel_preprocessing.py \
@@ -54,11 +57,12 @@ ADDONS_PYTHON ?= python3.11
 		|| { echo 'TensorFlow Addons needs Python 3.10 or 3.11, and $(ADDONS_PYTHON) is not:' \
 		'name another, as in make test-addons ADDONS_PYTHON=python3.10' >&2; exit 1; }
 	test -x .venv-addons/bin/pip || $(ADDONS_PYTHON) -m venv .venv-addons
-	.venv-addons/bin/pip install --quiet -e '.[addons,faiss]' 'pytest>=8' 'hypothesis>=6.100'
+	.venv-addons/bin/pip install --quiet -e '.[addons,faiss]' \
+		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	touch $@
 
 test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlow Addons
-	.venv-addons/bin/python -m pytest tests/layers tests/losses tests/optimizers \
+	.venv-addons/bin/$(PYTEST) tests/layers tests/losses tests/optimizers \
 		tests/training tests/serving tests/models/test_embedding_model.py \
 		tests/models/test_pixel_normalization.py tests/models/test_conv4.py \
 		tests/models/test_pixel_preprocessing.py tests/evaluation/test_embed.py \

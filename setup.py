@@ -45,6 +45,7 @@ setup(
         "safetensors": ["safetensors>=0.4"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff==0.17.6",
             "faiss-cpu>=1.15",

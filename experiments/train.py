@@ -5,11 +5,12 @@ python -m experiments.train --config=experiments/configs/glyphs.py
 Any setting of the config file can be overridden: --config.epochs=5
 --config.trunk=resnet50. The folder of the run gets:
 
-  embedding.keras   the model from images to embeddings, for Keras
-  serving/1/        the same as a SavedModel, for TF Serving
-  index/            an index of the test images
-  metrics.json      figures on the test classes: exact, binary, through the index; NMI
-  report/           pictures of retrievals and curves; open index.html
+  embedding.keras    the model from images to embeddings, for Keras
+  trunk.weights.h5   its trunk alone: another run starts from it by --config.weights
+  serving/1/         the whole model as a SavedModel, for TF Serving
+  index/             an index of the test images
+  metrics.json       figures on the test classes: exact, binary, through the index; NMI
+  report/            pictures of retrievals and curves; open index.html
   config.json, log.csv, tensorboard/
 """
 
@@ -102,6 +103,7 @@ def main(argv):
         if validation is not None:
             _load_weights(model, best)
     embedder.save(run / "embedding.keras")
+    trunk.save_weights(str(run / "trunk.weights.h5"))
 
     embeddings, index, metrics = measure(config, embedder, test)
     table = evaluation.format_table(metrics)

@@ -45,6 +45,7 @@ def test_run_directory_holds_everything(run):
         "report",
         "serving",
         "tensorboard",
+        "trunk.weights.h5",
     }
     assert (folder / "serving" / "1" / "saved_model.pb").is_file()
     assert list(folder.glob("tensorboard/train/events.*"))
@@ -74,6 +75,17 @@ def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos)
     assert metrics["float"]["recall@1"] == pytest.approx(
         np.mean(nearest == test.labels)
     )
+
+
+def test_another_run_can_start_from_the_trunk(run):
+    folder, _ = run
+    again = keras_dml.models.trunk(
+        "conv4", (28, 28, 3), str(folder / "trunk.weights.h5")
+    )
+    saved = keras.models.load_model(folder / "embedding.keras").get_weights()
+    for weights, expected in zip(again.get_weights(), saved, strict=False):
+        np.testing.assert_array_equal(weights, expected)
+    assert len(again.get_weights()) == len(saved) - 1  # without the linear map
 
 
 def test_log_has_a_row_an_epoch_and_no_empty_columns(run):
