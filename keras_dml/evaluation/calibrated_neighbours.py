@@ -21,25 +21,34 @@ from keras_dml.evaluation.neighbours import Neighbours
 from keras_dml.evaluation.neighbours import checked_ids
 
 _QUERIES = 1000
+# A tenth of the rows is held out, but of few rows so many, up to a quarter.
 _SHARE_HELD_OUT = 10
+_HELD_OUT_OF_FEW = 400
+_LARGEST_SHARE_HELD_OUT = 4
 _TRIED_FIRST = 200
 _TIMED = 200
 _ROUNDS = 3
 _BISECTIONS = 2
 _LARGEST_SEED = 2**31 - 1
-# Of the normal distribution: 95 % lie above the first, 99.9 % below the second.
-_LOWER, _UPPER = -1.645, 3.09
+# Of the normal distribution: 99 % lie above the first, 99.9 % below the second. The
+# first leaves room for the several efforts that are tried on one sample.
+_LOWER, _UPPER = -2.326, 3.09
 
 
 @dataclasses.dataclass(frozen=True)
 class _Ladder:
-    """What to try: builds from quick to thorough, each from little effort to most."""
+    """What to try: builds from quick to thorough, each from little effort to most.
+
+    From the effort `full` on no more is found; it may be that every row is compared.
+    """
 
     build: Callable[[int, int], Neighbours]
     builds: tuple[int, ...]
     effort: str
     least: Callable[[int, int], int]
-    most: Callable[[int], int]
+    most: int
+    full: Callable[[int, int], int]
+    full_is_exact: bool
 
 
 _LADDERS = {
@@ -48,15 +57,18 @@ _LADDERS = {
         builds=(50, 100),
         effort="search_k",
         least=lambda k, trees: k * trees,  # Annoy's own default
-        # With four times as many nodes as rows most rows have been compared.
-        most=lambda count: min(4 * count, 2**18),
+        most=2**18,
+        full=lambda count, trees: trees * count + 1,  # each tree has every row once
+        full_is_exact=True,
     ),
     "hnsw": _Ladder(
         build=lambda links, seed: HNSWNeighbours(links, seed=seed),
         builds=(32, 64),
         effort="ef",
         least=lambda k, links: max(k, 16),
-        most=lambda count: min(count, 2**12),
+        most=2**12,
+        full=lambda count, links: count,
+        full_is_exact=False,  # parts of the graph may lie apart
     ),
 }
 KINDS = ("exact", *_LADDERS)
@@ -75,15 +87,19 @@ def calibrated_neighbours(
     """Builds an index and gives it the least effort that agrees with exact search.
 
     Up to 1,000 queries, drawn by the seed, are searched exactly and through the index.
-    Where none are given, they are up to a tenth of the rows, held out of the index for
-    the while: a graph of rows finds the neighbours of its own rows far more easily than
-    those of new images.
+    Where none are given, they are a tenth of the rows, or 400 of fewer than 4,000 and a
+    quarter of fewer than 1,600, held out of the index for the while: a graph of rows
+    finds the neighbours of its own rows far more easily than those of new images.
 
     The effort, `search_k` or `ef`, is doubled until the mean `agreement` of the sample
-    reaches the target with 95 % confidence, and halved back to within a fifth. If the
-    most effort does not do, the index is built again with twice the trees or links,
-    once. The most is, for `search_k`, four nodes a row or 262,144, whichever is less;
-    for `ef` 4,096.
+    reaches the target beyond reasonable doubt, and halved back to within a fifth. That
+    is, it reaches it with one more query that agrees on nothing, and from 2.3 standard
+    errors below: 99 % confidence for one effort, so some 95 % for all that are tried.
+    It takes 333 queries that agree on everything to show 99 %. If the most effort does
+    not do, the index is built again with twice the trees or links, once. The most is,
+    for `search_k`, 262,144 nodes, or all nodes of all trees where that is less: then
+    every row is compared, and the target is reached however few queries there are. For
+    `ef` it is 4,096, or as many as there are rows.
 
     What is chosen depends on the data and the seed alone, not on the machine's speed.
     The index's `calibration` says how far it came, and what a query costs through it
@@ -108,8 +124,8 @@ def calibrated_neighbours(
         ImportError: if the library of the index is not installed.
 
     Warns:
-        UserWarning: if the target was not reached; the index is the best that was
-            found.
+        UserWarning: if the target was not reached, or the queries were too few to show
+            it; the index is the best that was found.
 
     Example:
         >>> embeddings = np.random.default_rng(0).normal(size=(500, 16))
@@ -142,7 +158,7 @@ def calibrated_neighbours(
         len(embeddings) if queries is None else len(queries)
     )
     if queries is None:
-        held_out = drawn[: min(_QUERIES, max(1, len(drawn) // _SHARE_HELD_OUT))]
+        held_out = drawn[: _held_out(len(drawn))]
         trial = _Trial(np.delete(embeddings, held_out, 0), embeddings[held_out], k)
     else:
         trial = _Trial(embeddings, queries[drawn[:_QUERIES]], k)
@@ -152,14 +168,19 @@ def calibrated_neighbours(
     for thoroughness in ladder.builds:
         index = ladder.build(thoroughness, seed)
         index.build(trial.gallery)
-        most = max(ladder.most(index.count), trial.k)
+        full = ladder.full(len(embeddings), thoroughness)
+        most = max(trial.k, min(ladder.most, full))
         least = min(ladder.least(trial.k, thoroughness), most)
         found, reached = _least_effort(trial, target, index, ladder.effort, least, most)
+        is_exact = ladder.full_is_exact and getattr(index, ladder.effort) >= full
+        reached = reached or is_exact
         if best is None or found > best[1]:
             best = index, found, reached
         if reached:
             break
     index, found, reached = best
+    if not reached:
+        found = trial.mean_agreement(index)
     calibration = Calibration(
         k=trial.k,
         target=float(target),
@@ -176,16 +197,22 @@ def calibrated_neighbours(
         index.ids = ids
     index.calibration = calibration
     if not reached:
+        short = "too few to show" if found >= target else "short of"
         warnings.warn(
             f"The index of kind {kind!r} agrees with exact search on "
-            f"{100 * found:.2f} % of the {trial.k} nearest, short of the target of "
-            f"{100 * target:g} %: "
+            f"{100 * found:.2f} % of the {trial.k} nearest of {len(trial.queries)} "
+            f"queries, {short} the target of {100 * target:g} %: "
             f"{index.parameters} was the best found. Use another kind, or "
             "ExactNeighbours, which agrees on all.",
             UserWarning,
             stacklevel=2,
         )
     return index
+
+
+def _held_out(rows):
+    most = max(1, rows // _LARGEST_SHARE_HELD_OUT)
+    return min(_QUERIES, max(rows // _SHARE_HELD_OUT, min(_HELD_OUT_OF_FEW, most)))
 
 
 class _Trial:
@@ -208,6 +235,10 @@ class _Trial:
             rest = self._agreement(index, slice(_TRIED_FIRST, None))
             shares = np.concatenate([shares, rest])
         return float(shares.mean()), bool(_bound(shares, _LOWER) >= target)
+
+    def mean_agreement(self, index):
+        """The mean agreement of the whole sample."""
+        return float(self._agreement(index, slice(None)).mean())
 
     def milliseconds(self, index):
         """What a query costs through an index."""
@@ -249,4 +280,7 @@ def _least_effort(trial, target, index, name, effort, most):
 
 
 def _bound(shares, deviations):
+    # Where all agree their deviation is 0 and says nothing. A share on the other side,
+    # for good measure, as Agresti and Coull add to proportions.
+    shares = np.append(shares, deviations > 0)
     return shares.mean() + deviations * shares.std() / len(shares) ** 0.5

@@ -12,7 +12,8 @@ class Calibration:
         k: neighbours that were searched for, at least 1.
         target: the `agreement` aimed at, above 0 and up to 1.
         agreement: the mean `agreement` on the sample, 0 … 1.
-        reached: whether even the lower end of its 95 % confidence reaches the target.
+        reached: whether the sample shows that the target is reached, or the index
+            compares every row.
         queries: how many the sample had, at least 1.
         seed: what drew the sample, at least 0.
         ms_per_query: milliseconds a search took for each query of the sample, where it

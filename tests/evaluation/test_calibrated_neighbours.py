@@ -1,5 +1,6 @@
 import dataclasses
 import importlib
+import warnings
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_without_queries_the_target_holds_for_rows_never_indexed(kind):
 def test_same_seed_gives_the_same_index_and_calibration(tmp_path):
     gallery = hard(2000)
     first, again, other = (
-        calibrated_neighbours("annoy", gallery, 5, seed=seed) for seed in (3, 3, 4)
+        calibrated_neighbours("annoy", gallery, 5, target=0.9, seed=seed)
+        for seed in (3, 3, 4)
     )
     assert first.parameters == again.parameters
     assert first.parameters["seed"] == first.calibration.seed == 3
@@ -90,7 +92,7 @@ def test_calibration_is_kept_in_the_file_with_the_ids(tmp_path):
 
 
 def test_target_out_of_reach_is_said_with_the_best_found(monkeypatch):
-    ladder = dataclasses.replace(module._LADDERS["annoy"], most=lambda count: 60)
+    ladder = dataclasses.replace(module._LADDERS["annoy"], most=60)
     monkeypatch.setitem(module._LADDERS, "annoy", ladder)
     with pytest.warns(UserWarning, match=r"short of the target of 99 %.*'trees': "):
         index = calibrated_neighbours("annoy", hard(3000), 5)
@@ -110,7 +112,7 @@ def test_more_trees_are_tried_before_giving_up(monkeypatch):
     monkeypatch.setitem(
         module._LADDERS,
         "annoy",
-        dataclasses.replace(ladder, build=build, most=lambda count: 60),
+        dataclasses.replace(ladder, build=build, most=60),
     )
     with pytest.warns(UserWarning):
         calibrated_neighbours("annoy", hard(1000), 5)
@@ -139,11 +141,12 @@ def test_exact_needs_no_calibration():
 
 def test_k_beyond_what_there_is_asks_for_all_of_it():
     index = calibrated_neighbours("annoy", hard(20), 1000)
-    assert index.calibration.k == 18  # two of twenty are held out
+    assert index.calibration.k == 15  # five of twenty are held out
     assert index.calibration.agreement == 1.0
     assert index.search(hard(1), 1000)[0].shape == (1, 20)
 
 
+@pytest.mark.filterwarnings("ignore:.*too few to show")
 @pytest.mark.parametrize("kind", ["annoy", "hnsw"])
 def test_duplicates_agree(kind):
     index = calibrated_neighbours(kind, np.repeat(np.eye(4), 20, axis=0), 3)
@@ -169,3 +172,38 @@ def test_arguments_that_do_not_fit_are_refused(changes, message):
     arguments = {"kind": "annoy", "embeddings": hard(20), "k": 5} | changes
     with pytest.raises(ValueError, match=message):
         calibrated_neighbours(**arguments)
+
+
+@pytest.mark.parametrize("kind", ["annoy", "hnsw"])
+@pytest.mark.parametrize(("rows", "k"), [(12, 8), (30, 8), (60, 1), (200, 8)])
+def test_few_rows_do_not_pass_for_a_proof(kind, rows, k):
+    short = 0
+    for seed in range(5):
+        gallery = hard(rows, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            index = calibrated_neighbours(kind, gallery, k, seed=seed)
+        others = hard(300, seed=100 + seed)
+        truth = share_found(index, others, gallery, k)
+        short += index.calibration.reached and truth < 0.985
+        if kind == "annoy":
+            assert (index.calibration.reached, truth) == (True, 1.0)
+    assert short == 0
+
+
+def test_too_few_queries_are_said_to_be():
+    with pytest.warns(
+        UserWarning, match=r"100\.00 % of .* 10 queries, too few to show"
+    ):
+        index = calibrated_neighbours("hnsw", hard(40), 3)
+    assert not index.calibration.reached
+
+
+def test_what_falls_short_at_once_is_measured_on_the_whole_sample(monkeypatch):
+    ladder = dataclasses.replace(module._LADDERS["annoy"], most=300)
+    monkeypatch.setitem(module._LADDERS, "annoy", ladder)
+    gallery, sample = hard(2000), hard(900, seed=1)
+    with pytest.warns(UserWarning, match="of 900 queries, short of"):
+        index = calibrated_neighbours("annoy", gallery, 5, queries=sample)
+    found = share_found(index, sample, gallery, 5)
+    assert index.calibration.agreement == pytest.approx(found)
