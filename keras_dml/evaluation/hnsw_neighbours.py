@@ -9,6 +9,7 @@ from keras_dml.evaluation.neighbours import Neighbours
 
 _INDEX_FILE = "index.faiss"
 _LARGEST_INT32 = 2**31 - 1
+_WRITTEN_EF = 16  # faiss's own default
 
 
 class HNSWNeighbours(Neighbours):
@@ -91,6 +92,8 @@ class HNSWNeighbours(Neighbours):
         return rows, np.where(rows >= 0, scores, -np.inf)
 
     def _write(self, folder):
+        # faiss writes what the last search set, and a search sets its own.
+        self._index.hnsw.efSearch = _WRITTEN_EF
         file = str(folder / _INDEX_FILE)
         if self.metric == "hamming":
             _faiss().write_index_binary(self._index, file)
