@@ -50,10 +50,25 @@ class HNSWNeighbours(Neighbours):
     ):
         """Checks the arguments; the class docstring has them."""
         super().__init__()
-        self.links = checked_integer(links, "links", 2, 2**10)
-        self.build_ef = checked_integer(build_ef, "build_ef", 1, _LARGEST_INT32)
+        self._links = checked_integer(links, "links", 2, 2**10)
+        self._build_ef = checked_integer(build_ef, "build_ef", 1, _LARGEST_INT32)
         self.ef = ef
-        self.seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+        self._seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+
+    @property
+    def links(self) -> int:
+        """Graph edges of a row."""
+        return self._links
+
+    @property
+    def build_ef(self) -> int:
+        """Candidates kept while a row is linked in."""
+        return self._build_ef
+
+    @property
+    def seed(self) -> int:
+        """The seed of the graph's levels."""
+        return self._seed
 
     @property
     def ef(self) -> int:
