@@ -9,6 +9,7 @@ searches. An approximate index is given the least effort that agrees with exact 
 on --agreement of the --k nearest, and the agreement is kept with it and printed.
 """
 
+import importlib.util
 import pathlib
 
 from absl import flags
@@ -21,6 +22,7 @@ from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import serving
 from keras_dml.evaluation.calibrated_neighbours import KINDS
+from keras_dml.evaluation.check_new_folder import check_new_folder
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
@@ -40,10 +42,15 @@ _AGREEMENT = flags.DEFINE_float(
     "agreement",
     0.99,
     "The share of an exact search's neighbours that the index is to find.",
-    lower_bound=0,
-    upper_bound=1,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Makes the same index again.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Makes the same index again.", lower_bound=0, upper_bound=2**31 - 1
+)
+flags.register_validator(
+    "agreement",
+    lambda share: 0 < share <= 1,
+    message="must be a share, above 0 and at most 1",
+)
 flags.mark_flags_as_required(["run", "data_dir", "output_dir"])
 
 
@@ -52,9 +59,10 @@ def main(argv):
     del argv
     run = pathlib.Path(_RUN.value)
     output_dir = pathlib.Path(_OUTPUT_DIR.value)
+    check_new_folder(output_dir, "--output_dir")
+    if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
+        raise ImportError('--kind=hnsw needs faiss: pip install "keras_dml[faiss]"')
     config = load_run_config(run)
-    if output_dir.exists():
-        raise FileExistsError(f"--output_dir={str(output_dir)!r} is there already.")
     gallery = data.class_folders(_DATA_DIR.value)
     embedder = load_embedder(run / "embedding.keras")
     data.check_images(gallery)

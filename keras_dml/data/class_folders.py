@@ -23,8 +23,8 @@ def class_folders(folder: str | os.PathLike) -> ImageDataset:
 
     Raises:
         FileNotFoundError: if there is no such folder, or a link in it leads nowhere.
-        ValueError: if a folder holds no images, or a file is empty; the message names
-            it.
+        ValueError: if a folder holds no images, a file is empty, or its path is not
+            UTF-8; the message names it.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -50,6 +50,11 @@ def _images_of(folder):
                 "the images of a class side by side."
             )
         if entry.name.lower().endswith(_SUFFIXES):
+            if not _is_utf8(entry.path):
+                raise ValueError(
+                    f"{entry.path!r} is not UTF-8, as TensorFlow needs paths to be; "
+                    "rename the file, or the folder whose name it is."
+                )
             if not os.path.exists(entry.path):
                 raise FileNotFoundError(
                     f"{entry.path!r} is a broken link; mend or remove it."
@@ -67,3 +72,11 @@ def _images_of(folder):
 def _visible(folder):
     with os.scandir(folder) as entries:
         return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _is_utf8(path):
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -29,8 +29,9 @@ def image_folder(
 
     Raises:
         FileNotFoundError: if a folder is not there.
-        ValueError: if a folder holds no images, a file is empty, a class is in both
-            splits, or there are too few classes to split; the message names it.
+        ValueError: if a folder holds no images, a file is empty or its path not UTF-8,
+            a class is in both splits, or there are too few classes to split; the
+            message names it.
     """
     root = pathlib.Path(root)
     if not root.is_dir():

@@ -1,8 +1,12 @@
 """How much of what exact search finds an approximate search finds too."""
 
+import math
+from numbers import Real
+
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml.evaluation.check_distinct import check_distinct
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.unit_rows import unit_rows
 
@@ -25,25 +29,36 @@ def agreement(
     Args:
         found_ids: (n, k) integers, the gallery rows found for each query, no row twice;
             −1 where nothing was found, which never agrees.
-        exact_ids: (n, k) integers, the rows that are nearest, best first.
+        exact_ids: (n, k) integers, the rows that are nearest, best first, none twice.
         queries: (n, dim) float16, float32 or float64, compared by cosine, or (n, bytes)
             uint8 packed codes, compared by Hamming distance.
         gallery: (m, dim) or (m, bytes), the rows that the ids number. None: the queries
             themselves.
-        tolerance: how much lower the cosine may be and still count as equal.
+        tolerance: how much lower the cosine may be and still count as equal, at least
+            0.
 
     Returns:
         The shares, float64 (n,) in 0 … 1. Their mean is the agreement of the search.
 
     Raises:
         ValueError: if the embeddings are empty or not finite, the shapes do not fit
-            together, or an id numbers no row.
+            together, an id numbers no row or is in a row twice, or tolerance is no
+            number or out of range.
 
     Example:
         >>> gallery = [[0.9, 0.1], [1.0, 0.0], [2.0, 0.0]]
         >>> agreement([[1], [1]], [[2], [0]], [[1.0, 0.0], [0.8, 0.2]], gallery)
         array([1., 0.])
     """
+    if (
+        not isinstance(tolerance, Real)
+        or isinstance(tolerance, bool)
+        or not 0 <= tolerance < math.inf
+    ):
+        raise ValueError(
+            "tolerance must be a number, at least 0 and finite, such as 1e-6; got "
+            f"{tolerance!r}."
+        )
     queries, gallery = checked_pair(queries, gallery)
     gallery = queries if gallery is None else gallery
     found_ids, exact_ids = np.asarray(found_ids), np.asarray(exact_ids)
@@ -75,6 +90,7 @@ def _check_ids(ids, name, queries, lowest, rows):
             f"{name} must lie in {lowest} … {rows - 1}, the rows of the gallery; got "
             f"{ids.min()} … {ids.max()}. Pass the gallery that was searched."
         )
+    check_distinct(ids, name)
 
 
 def _similarities(queries, gallery, ids):

@@ -49,11 +49,21 @@ class AnnoyNeighbours(Neighbours):
     def __init__(self, trees: int = 50, search_k: int | None = None, seed: int = 0):
         """Checks the arguments; the class docstring has them."""
         super().__init__()
-        self.trees = checked_integer(trees, "trees", 1, _LARGEST_INT32)
+        self._trees = checked_integer(trees, "trees", 1, _LARGEST_INT32)
         if search_k is None:
-            search_k = min(_SEARCH_K_A_TREE * self.trees, _LARGEST_INT32)
+            search_k = min(_SEARCH_K_A_TREE * self._trees, _LARGEST_INT32)
         self.search_k = search_k
-        self.seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+        self._seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+
+    @property
+    def trees(self) -> int:
+        """Trees in the forest."""
+        return self._trees
+
+    @property
+    def seed(self) -> int:
+        """The seed of the random splits."""
+        return self._seed
 
     @property
     def search_k(self) -> int:

@@ -16,7 +16,8 @@ def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
         rows: how many there must be.
 
     Returns:
-        The same labels as an array.
+        The same labels as an array, of Python integers where no type of NumPy's holds
+        them all.
 
     Raises:
         ValueError: if they have another shape or length, or are neither integers nor
@@ -30,11 +31,15 @@ def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
         )
     # NumPy makes text of a list of numbers and text.
     as_given = array if hasattr(labels, "dtype") else np.asarray(labels, object)
-    if _kind(as_given) is None:
+    kind = _kind(as_given)
+    if kind is None:
         raise ValueError(
             f"{name} must be integers, or strings, and not a mixture; got dtype "
             f'{array.dtype}. Convert them with `.astype("int64")` or `.astype(str)`.'
         )
+    if kind == "integer" and array.dtype.kind not in "iu":
+        # And floats of a list of integers below and beyond 2^63, which collide.
+        return np.array([int(label) for label in as_given.tolist()], object)
     return array
 
 

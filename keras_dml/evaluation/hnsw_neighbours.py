@@ -9,6 +9,7 @@ from keras_dml.evaluation.neighbours import Neighbours
 
 _INDEX_FILE = "index.faiss"
 _LARGEST_INT32 = 2**31 - 1
+_WRITTEN_EF = 16  # faiss's own default
 
 
 class HNSWNeighbours(Neighbours):
@@ -49,10 +50,25 @@ class HNSWNeighbours(Neighbours):
     ):
         """Checks the arguments; the class docstring has them."""
         super().__init__()
-        self.links = checked_integer(links, "links", 2, 2**10)
-        self.build_ef = checked_integer(build_ef, "build_ef", 1, _LARGEST_INT32)
+        self._links = checked_integer(links, "links", 2, 2**10)
+        self._build_ef = checked_integer(build_ef, "build_ef", 1, _LARGEST_INT32)
         self.ef = ef
-        self.seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+        self._seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
+
+    @property
+    def links(self) -> int:
+        """Graph edges of a row."""
+        return self._links
+
+    @property
+    def build_ef(self) -> int:
+        """Candidates kept while a row is linked in."""
+        return self._build_ef
+
+    @property
+    def seed(self) -> int:
+        """The seed of the graph's levels."""
+        return self._seed
 
     @property
     def ef(self) -> int:
@@ -91,6 +107,8 @@ class HNSWNeighbours(Neighbours):
         return rows, np.where(rows >= 0, scores, -np.inf)
 
     def _write(self, folder):
+        # faiss writes what the last search set, and a search sets its own.
+        self._index.hnsw.efSearch = _WRITTEN_EF
         file = str(folder / _INDEX_FILE)
         if self.metric == "hamming":
             _faiss().write_index_binary(self._index, file)

@@ -13,6 +13,7 @@ from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.exact_neighbours import ExactNeighbours
 from keras_dml.evaluation.neighbours import Neighbours
+from keras_dml.evaluation.pair_classes import pair_classes
 from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
 from keras_dml.evaluation.recall_of_neighbours import without_self
 
@@ -54,12 +55,18 @@ def index_metrics(
         first thousand. "calibration" is None where there was none.
 
     Raises:
-        ValueError: if an argument is out of its range, or the index is not of these
-            rows.
+        ValueError: if an argument is out of its range, embeddings and labels do not fit
+            together, there is nothing to find, or the index is not of these rows.
     """
     ks = checked_ks(ks)
     queries, gallery = checked_pair(queries, gallery)
+    classes = pair_classes(queries, query_labels, gallery, gallery_labels)
     rows = queries if gallery is None else gallery
+    if gallery is None and len(rows) < 2:
+        raise ValueError(
+            "queries has one row, and so nothing to find for it. Pass a gallery, or "
+            "more rows."
+        )
     if index.count != len(rows) or index.ids is not None:
         raise ValueError(
             f"index must hold the {len(rows)} rows that are searched, by their row "
@@ -70,7 +77,6 @@ def index_metrics(
     if index.metric == "hamming" and queries.dtype != np.uint8:
         queries = binary_codes(queries)
         rows = queries if gallery is None else binary_codes(gallery)
-    gallery_labels = query_labels if gallery is None else gallery_labels
     exact = ExactNeighbours()
     exact.build(rows)
     own = np.arange(len(queries)) if gallery is None else None
@@ -83,7 +89,7 @@ def index_metrics(
         part = slice(start, start + _QUERIES_AT_ONCE)
         found, lap = _timed(index, queries[part], most, own, part)
         seconds += lap
-        for k, share in _recall(found, query_labels[part], gallery_labels, ks).items():
+        for k, share in _recall(found, classes, part, ks).items():
             hits[k] += share * len(found)
         wanted = most if start == 0 else 1
         nearest, lap = _timed(exact, queries[part], wanted, own, part)
@@ -113,10 +119,10 @@ def _timed(index, queries, k, own, part):
     return (found if own is None else without_self(found, own[part])), seconds
 
 
-def _recall(found, query_labels, gallery_labels, ks):
+def _recall(found, classes, part, ks):
     # A K beyond all there is to find asks for all of it.
     within = {k: min(k, found.shape[1]) for k in ks}
     recalls = recall_of_neighbours(
-        found, query_labels, gallery_labels, sorted(set(within.values()))
+        found, classes[0][part], classes[1], sorted(set(within.values()))
     )
     return {k: recalls[place] for k, place in within.items()}

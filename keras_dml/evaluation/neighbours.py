@@ -145,6 +145,7 @@ class Neighbours(abc.ABC):
 
         Raises:
             FileExistsError: if something is there.
+            OSError: if the folder cannot be made.
             RuntimeError: if nothing has been built or loaded.
         """
         self._check_built()

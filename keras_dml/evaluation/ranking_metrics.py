@@ -8,6 +8,7 @@ import numpy.typing as npt
 from keras_dml.evaluation.checked_embeddings import checked_pair
 from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.checked_ties import checked_ties
+from keras_dml.evaluation.class_numbers import checked_labels
 from keras_dml.evaluation.found_within import found_within
 from keras_dml.evaluation.pair_classes import pair_classes
 from keras_dml.evaluation.pair_ids import pair_ids
@@ -113,7 +114,7 @@ def ranking_metrics(
     names = [f"recall@{k}" for k in ks]
     names += ["mrr", "r_precision", "map@r", "queries", "lone_queries"]
     _, rows, classes = np.unique(query_classes, return_index=True, return_inverse=True)
-    labels = np.asarray(query_labels)[rows]
+    labels = checked_labels(query_labels, "query_labels", len(queries))[rows]
     by_class = np.array([np.bincount(classes, figure) for figure in figures])
     return {
         "all": _means(names, by_class.sum(axis=1)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml.evaluation.check_distinct import check_distinct
 from keras_dml.evaluation.checked_ks import checked_ks
 from keras_dml.evaluation.class_numbers import checked_labels
 from keras_dml.evaluation.class_numbers import class_numbers
@@ -44,12 +45,7 @@ def recall_of_neighbours(
             "gallery_labels is empty. Pass the labels of what was indexed."
         )
     gallery_labels = checked_labels(gallery_labels, "gallery_labels", rows)
-    ids = _checked_ids(ids)
-    if ids.min() < -1 or ids.max() >= rows:
-        raise ValueError(
-            f"ids must lie in −1 … {rows - 1}, the rows of the gallery; "
-            f"got {ids.min()} … {ids.max()}. Pass the labels of what was indexed."
-        )
+    ids = _checked_ids(ids, rows)
     if max(ks) > ids.shape[1]:
         raise ValueError(
             f"ks asks for {max(ks)} neighbours, but ids has {ids.shape[1]} a query. "
@@ -69,13 +65,14 @@ def without_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
 
     Args:
         ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
-        own_ids: (n,) the id of each query in the index.
+        own_ids: (n,) integers in 0 … 2^63 − 1, the id of each query in the index.
 
     Returns:
         The others, int64 (n, k), in the same order.
 
     Raises:
-        ValueError: if the shapes do not fit together, or k is below 1.
+        ValueError: if the shapes do not fit together, k is below 1, an id is no
+            integer or out of range, or a row of ids holds one twice.
 
     Example:
         >>> without_self([[0, 2, 1], [0, 2, 3]], [0, 1]).tolist()
@@ -90,13 +87,14 @@ def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
 
     Args:
         ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
-        own_ids: (n,) the id of each query in the index.
+        own_ids: (n,) integers in 0 … 2^63 − 1, the id of each query in the index.
 
     Returns:
         Booleans (n, k + 1), one of each row true.
 
     Raises:
-        ValueError: if the shapes do not fit together, or k is below 1.
+        ValueError: if the shapes do not fit together, k is below 1, an id is no
+            integer or out of range, or a row of ids holds one twice.
     """
     ids = _checked_ids(ids)
     own_ids = np.asarray(own_ids)
@@ -105,16 +103,31 @@ def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
             "ids must have shape (n, k + 1) with k at least 1, and own_ids (n,); got "
             f"{ids.shape} and {own_ids.shape}. Search for one neighbour more."
         )
+    wrong = own_ids
+    if own_ids.dtype.kind in "iu":
+        wrong = own_ids[(own_ids < 0) | (own_ids > np.iinfo(np.int64).max)]
+    if wrong.size:
+        raise ValueError(
+            "own_ids must be integers in 0 … 2^63 − 1, the id of each query in the "
+            f"index; got {wrong[0]!r}. Pass the ids that it was built with, or row "
+            "numbers where there were none."
+        )
+    check_distinct(ids, "ids")
     own = ids == own_ids[:, np.newaxis]
     own[~own.any(axis=1), -1] = True
     return own
 
 
-def _checked_ids(ids):
+def _checked_ids(ids, rows=2**63):
     ids = np.asarray(ids)
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or 0 in ids.shape:
         raise ValueError(
             "ids must be integers of shape (n, k), not empty, as an index gives them; "
             f"got {ids.dtype} of shape {ids.shape}."
+        )
+    if ids.min() < -1 or ids.max() >= rows:
+        raise ValueError(
+            f"ids must lie in −1 … {rows - 1}, as an index numbers its rows; got "
+            f"{ids.min()} … {ids.max()}. Pass what a search of the same rows found."
         )
     return ids.astype(np.int64, copy=False)

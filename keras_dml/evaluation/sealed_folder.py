@@ -10,6 +10,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
+from keras_dml.evaluation.check_new_folder import check_new_folder
+
 RECORD_FILE = "index.json"
 
 _FORMAT_VERSION = 2
@@ -33,13 +35,11 @@ def write_sealed_folder(
 
     Raises:
         FileExistsError: if something is there.
+        OSError: if the folder cannot be made.
     """
     folder = pathlib.Path(folder)
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder} exists already. Remove it, or save to another folder."
-        )
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    check_new_folder(folder, "folder")
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     unfinished.mkdir(parents=True)
     try:
         write_files(unfinished)

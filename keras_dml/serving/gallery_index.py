@@ -50,6 +50,7 @@ def save_gallery_index(
 
     Raises:
         FileExistsError: if the folder exists.
+        OSError: if it cannot be made.
         ValueError: if the index is not of so many rows, or has ids of its own.
     """
     in_gallery = slice(None) if dataset.is_query is None else ~dataset.is_query

@@ -118,6 +118,15 @@ def test_empty_file_is_named(root):
         image_folder(root)
 
 
+@pytest.mark.parametrize("name", [b"Gr\xfc\xdfe/1.png", b"ant/\xfc.png"])
+def test_path_that_is_not_utf8_is_named(root, name):
+    file = root / "train" / os.fsdecode(name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"pixels")
+    with pytest.raises(ValueError, match=r"udcfc.*is not UTF-8.* rename the file"):
+        image_folder(root)
+
+
 @pytest.mark.parametrize("files", [(), ("notes.txt", ".hidden.png")])
 def test_class_without_images_is_named(root, files):
     fill(root / "train", empty=files)

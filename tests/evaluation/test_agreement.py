@@ -72,8 +72,23 @@ def test_share_of_k_is_that_of_the_k_nearest_sets(kind, monkeypatch):
         ([[0], [4]], [[0], [0]], "found_ids must lie in -1 … 3"),
         ([[0], [0]], [[0], [-1]], "exact_ids must lie in 0 … 3"),
         ([[0], [0]], [[0, 1], [0, 1]], "of one shape"),
+        ([[0, 1], [2, 2]], [[0, 1], [0, 1]], "found_ids .* row 1 holds 2 twice"),
+        ([[0, 1], [0, 1]], [[3, 3], [0, 1]], "exact_ids .* row 0 holds 3 twice"),
     ],
 )
 def test_ids_that_number_no_row_are_refused(found, exact, message):
     with pytest.raises(ValueError, match=message):
         agreement(found, exact, QUERIES, GALLERY)
+
+
+def test_several_neighbours_may_be_missing():
+    shares = agreement([[0, -1, -1]], [[0, 1, 2]], QUERIES[:1], GALLERY)
+    assert shares.tolist() == [1 / 3]
+
+
+@pytest.mark.parametrize(
+    "tolerance", [np.nan, np.inf, -1e-6, True, None, "1e-6", [1e-6]]
+)
+def test_tolerance_that_is_no_number_of_at_least_0_is_refused(tolerance):
+    with pytest.raises(ValueError, match="tolerance must be a number, at least 0"):
+        agreement([[0], [0]], [[0], [0]], QUERIES, GALLERY, tolerance)

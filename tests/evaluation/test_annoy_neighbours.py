@@ -84,3 +84,12 @@ def test_settings_out_of_range_are_refused(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"{name} must be an integer"):
         AnnoyNeighbours(**settings)
+
+
+@pytest.mark.parametrize("name", ["trees", "seed"])
+def test_what_the_index_was_built_with_cannot_be_changed(name):
+    index = AnnoyNeighbours()
+    parameters = index.parameters
+    with pytest.raises(AttributeError, match=name):
+        setattr(index, name, 3)
+    assert index.parameters == parameters

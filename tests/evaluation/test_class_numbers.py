@@ -41,6 +41,15 @@ def test_negative_label_is_not_its_unsigned_wrap():
     assert numbers_of(queries, np.array([2**64 - 1], np.uint64)) == [[0], [1]]
 
 
+@pytest.mark.parametrize("low", [-1, 1, np.int64(1)])
+def test_list_of_labels_below_and_beyond_int64_stays_exact(low):
+    labels = checked_labels([low, 2**63, 2**63 + 1, np.uint64(2**63)], "labels", 4)
+    assert labels.tolist() == [low, 2**63, 2**63 + 1, 2**63]
+    assert {type(label) for label in labels.tolist()} == {int}
+    found, _ = class_numbers(labels, labels)
+    assert found.tolist() == [0, 1, 2, 1]
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -53,6 +53,23 @@ def test_seeds_give_different_graphs(tmp_path):
     assert first != other
 
 
+@pytest.mark.parametrize("rows", [embeddings(), np.eye(64, dtype=np.uint8)])
+def test_file_is_the_same_whatever_was_searched(rows, tmp_path):
+    index = HNSWNeighbours()
+    index.build(rows)
+    index.save(tmp_path / "new")
+    index.search(rows[:3], 5)
+    index.save(tmp_path / "searched")
+    index = HNSWNeighbours()
+    index.build(rows)
+    index.ef = 7
+    index.search(rows[:1], 1)
+    index.save(tmp_path / "again")
+    names = ("new", "searched", "again")
+    files = {(tmp_path / name / "index.faiss").read_bytes() for name in names}
+    assert len(files) == 1
+
+
 def test_building_leaves_faisss_threads_as_they_were():
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(2)
@@ -98,3 +115,12 @@ def test_settings_out_of_range_are_refused(settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"{name} must be an integer"):
         HNSWNeighbours(**settings)
+
+
+@pytest.mark.parametrize("name", ["links", "build_ef", "seed"])
+def test_what_the_index_was_built_with_cannot_be_changed(name):
+    index = HNSWNeighbours()
+    parameters = index.parameters
+    with pytest.raises(AttributeError, match=name):
+        setattr(index, name, 3)
+    assert index.parameters == parameters

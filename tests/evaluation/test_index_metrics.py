@@ -90,6 +90,32 @@ def test_calibration_comes_along_and_json_keeps_it(embeddings):
 
 
 @pytest.mark.parametrize(
+    ("query_labels", "gallery", "gallery_labels", "message"),
+    [
+        (LABELS[:9], True, LABELS, r"query_labels must have shape \(10,\)"),
+        (LABELS[:9], False, None, r"query_labels must have shape \(10,\)"),
+        (LABELS[:10], True, LABELS[1:], r"gallery_labels must have shape \(240,\)"),
+        (LABELS[:10], True, [0, *LABELS], r"gallery_labels must have shape \(240,\)"),
+        (LABELS[:10], True, None, "go together; got only gallery"),
+        (LABELS[:10], False, LABELS, "go together; got only gallery_labels"),
+        (LABELS[:10], True, LABELS.astype(str), "must be of one kind"),
+    ],
+)
+def test_labels_that_do_not_fit_the_rows_are_refused(
+    embeddings, query_labels, gallery, gallery_labels, message
+):
+    index = built(embeddings if gallery else embeddings[:10])
+    gallery = embeddings if gallery else None
+    with pytest.raises(ValueError, match=message):
+        index_metrics(index, embeddings[:10], query_labels, gallery, gallery_labels)
+
+
+def test_lone_row_without_a_gallery_is_refused(embeddings):
+    with pytest.raises(ValueError, match="queries has one row, and so nothing to find"):
+        index_metrics(built(embeddings[:1]), embeddings[:1], LABELS[:1])
+
+
+@pytest.mark.parametrize(
     ("ids", "rows", "message"),
     [
         (None, 200, "must hold the 240 rows that are searched.*it holds 200"),

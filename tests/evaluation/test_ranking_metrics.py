@@ -361,6 +361,16 @@ def test_large_labels_and_ids_are_told_apart(base):
     assert found["all"]["lone_queries"] == 1
 
 
+def test_list_of_labels_and_ids_below_and_beyond_int64_stays_exact():
+    labels = [1, 2**63, 2**63 + 1]
+    found = ranking_metrics(np.eye(3), labels, np.eye(3), labels, (1,))
+    assert list(found["classes"]) == labels
+    assert {type(label) for label in found["classes"]} == {int}
+    ids = labels, [1, 2**63 + 2, 2**63 + 3]
+    found = ranking_metrics(np.eye(3), labels, np.eye(3), labels, (1,), "worst", *ids)
+    assert found["all"]["lone_queries"] == 1
+
+
 def test_result_is_of_python_numbers():
     found = ranking_metrics(np.eye(3), np.array([0, 0, 1], np.uint8), ks=(1,))
     assert {type(label) for label in found["classes"]} == {int}

@@ -238,6 +238,13 @@ def test_neighbouring_large_labels_are_different_classes(base):
     assert recall_at_k(np.eye(2), labels, np.eye(2), labels, ks=(1,)) == {1: 1.0}
 
 
+def test_list_of_labels_below_and_beyond_int64_is_that_of_uint64():
+    embeddings = [[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]
+    labels = [1, 1, 2**63, 2**63 + 1]
+    assert recall_at_k(embeddings, labels, ks=(1,)) == {1: 0.5}
+    assert recall_at_k(embeddings, np.array(labels, np.uint64), ks=(1,)) == {1: 0.5}
+
+
 def test_padding_bits_do_not_change_recall():
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(60, 11))

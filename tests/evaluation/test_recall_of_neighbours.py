@@ -47,6 +47,7 @@ def test_query_that_was_not_found_costs_the_last_neighbour():
         ([[0]], [1], [1], (2,), "ks asks for 2 neighbours, but ids has 1 a query"),
         ([[2]], [1], [1, 2], (1,), "ids must lie in −1 … 1"),
         ([[-2]], [1], [1, 2], (1,), "ids must lie in −1 … 1"),
+        (np.array([[2**64 - 1]], np.uint64), [1], [1], (1,), "ids must lie in −1 … 0"),
         ([[0.0]], [1], [1], (1,), "ids must be integers"),
         ([0], [1], [1], (1,), "ids must be integers of shape"),
         ([[0]], [1, 2], [1], (1,), r"query_labels must have shape \(1,\)"),
@@ -64,3 +65,37 @@ def test_what_does_not_fit_is_refused(ids, query_labels, gallery_labels, ks, mes
 def test_query_cannot_be_left_out_of_what_does_not_fit(ids, own):
     with pytest.raises(ValueError, match="ids must"):
         without_self(ids, own)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["0", "1"],
+        [None, None],
+        [0.0, np.nan],
+        [0.0, 1.0],
+        [False, True],
+        [0, -1],
+        [2**63, 2**63],
+    ],
+)
+def test_own_ids_that_name_no_row_are_refused(own):
+    with pytest.raises(ValueError, match="own_ids must be integers in 0"):
+        without_self([[0, 1, -1], [1, 0, -1]], own)
+
+
+@pytest.mark.parametrize("ids", [[[1, 2, 0], [0, 1, 0]], [[1, 2, 3], [2, 0, 0]]])
+def test_id_twice_in_a_row_is_refused(ids):
+    with pytest.raises(ValueError, match="id twice in a row; row 1 holds 0 twice"):
+        without_self(ids, [1, 0])
+
+
+def test_id_beyond_int64_does_not_wrap():
+    ids = np.array([[0, 2**64 - 1]], np.uint64)
+    with pytest.raises(ValueError, match="ids must lie in −1 … 9223372036854775807"):
+        without_self(ids, [0])
+
+
+def test_unsigned_own_ids_are_matched():
+    own = np.array([2**62 + 1], np.uint64)
+    assert without_self([[2**62, 2**62 + 1]], own).tolist() == [[2**62]]

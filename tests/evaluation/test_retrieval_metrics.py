@@ -125,6 +125,15 @@ def test_queries_without_another_image_are_counted(embeddings):
     assert retrieval_metrics(embeddings, labels)["lone_queries"] == 2
 
 
+def test_list_of_labels_below_and_beyond_int64_is_measured_as_such(embeddings):
+    labels = [2**63 + label if label > 7 else label for label in LABELS.tolist()]
+    settings = {"index": exhaustive(embeddings), "nmi_starts": 1}
+    metrics = retrieval_metrics(embeddings, labels, **settings)
+    expected = retrieval_metrics(embeddings, LABELS, **settings)
+    assert untimed(metrics.pop("index")) == untimed(expected.pop("index"))
+    assert metrics == expected
+
+
 def test_string_labels_are_counted_as_classes(embeddings):
     metrics = retrieval_metrics(embeddings, LABELS.astype(str), nmi_starts=1)
     assert metrics["classes"] == metrics["clustering"]["clusters"] == 15

@@ -58,6 +58,32 @@ def test_existing_folder_is_not_touched(folder):
     read_sealed_folder(folder)
 
 
+def test_link_that_leads_nowhere_is_named_and_kept(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="link' is a link that leads nowhere"):
+        write_sealed_folder(link, {}, write)
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_name_that_is_too_long_is_named(tmp_path):
+    write_sealed_folder(tmp_path / ("x" * 245), {}, write)
+    with pytest.raises(OSError, match=r"^folder='.*x' cannot be made in"):
+        write_sealed_folder(tmp_path / ("x" * 246), {}, write)
+
+
+@pytest.mark.parametrize("place", ["file", "file/deep", "link/deep"])
+def test_folder_that_cannot_be_made_is_named_before_the_work(tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    folder = tmp_path / place / "folder"
+    above = tmp_path / place.split("/")[0]
+    message = f"^folder='{folder}' cannot be made in '{above}': N"
+    with pytest.raises(OSError, match=message):
+        write_sealed_folder(folder, {}, None)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_file_in_a_subfolder_is_covered(folder):
     (folder / "inner" / "b.txt").write_text("c")
     with pytest.raises(ValueError, match=r"b\.txt has SHA-256 2e7d2c03"):

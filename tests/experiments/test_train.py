@@ -333,7 +333,7 @@ def test_own_images_are_indexed_and_searched(run, photos, tmp_path):
 
     finished = run_program("index", *arguments, f"--output_dir={output}")
     assert finished.returncode == 2
-    assert "is there already" in finished.stderr
+    assert "exists already" in finished.stderr
     finished = run_program(
         "index", f"--run={folder}", "--data_dir=nowhere", "--output_dir=new.index"
     )
