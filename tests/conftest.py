@@ -1,6 +1,11 @@
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

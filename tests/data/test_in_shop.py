@@ -71,7 +71,6 @@ def test_images_may_lie_beside_the_list(archive):
 
 @settings(
     max_examples=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())

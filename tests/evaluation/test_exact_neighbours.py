@@ -11,7 +11,7 @@ from keras_dml.evaluation.unit_rows import unit_rows
 from tests.evaluation.brute_force import brute_force
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 400),
     st.integers(1, 420),

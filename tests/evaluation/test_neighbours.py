@@ -121,7 +121,7 @@ def test_memory_mapped_embeddings_are_read_in_blocks(
     np.testing.assert_array_equal(others[:, 0], expected.argmax(axis=1))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.sampled_from(list(INDEXES)),
     st.lists(st.integers(0, 255), min_size=1, max_size=30),

@@ -121,7 +121,7 @@ def dots(queries, gallery):
     return [[sum(map(int.__mul__, q, g)) for g in gallery] for q in queries]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labelled_rows())
 def test_ties_count_as_the_mean_over_all_their_orders(data):
     rows, labels = data
@@ -136,7 +136,7 @@ def test_ties_count_as_the_mean_over_all_their_orders(data):
     assert figures_of(found["all"]) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(labelled_rows(most=4), labelled_rows(most=6))
 def test_queries_search_the_gallery_alone(query_data, gallery_data):
     (queries, query_labels), (gallery, gallery_labels) = query_data, gallery_data
@@ -178,7 +178,6 @@ def with_and_without_faiss(request, monkeypatch):
 # The fixtures are the same for all examples, so that they need not be made anew.
 same_fixtures = settings(
     max_examples=12,
-    deadline=None,
     suppress_health_check=["function_scoped_fixture"],
 )
 

@@ -62,7 +62,7 @@ def test_other_dtypes_are_computed_in_float32(dtype):
     np.testing.assert_allclose(ops.convert_to_numpy(y), [[0.6, 0.8]], 1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(-5, 15))
 def test_length_does_not_matter(exponent):
     x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)

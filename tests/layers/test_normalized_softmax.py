@@ -171,7 +171,7 @@ def test_zero_vectors_give_zero_logits_and_finite_gradients():
     assert all(gradient[1].any() for gradient in found)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
 def test_only_angles_count(embedding_scale, weight_scale):
     rng = np.random.default_rng(0)

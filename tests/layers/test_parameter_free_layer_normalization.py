@@ -75,7 +75,7 @@ def test_half_precision_neither_overflows_nor_loses_the_variance(policy):
     np.testing.assert_array_equal(y, np.sign(x))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-100, 100), st.floats(0.1, 100))
 def test_neither_offset_nor_scale_matters(offset, scale):
     x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)

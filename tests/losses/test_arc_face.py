@@ -21,7 +21,7 @@ def test_does_what_a_loss_must(tmp_path):
     check_proxy_loss(ArcFace())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), CLASSES, st.floats(0, 3), st.floats(1, 64))
 def test_equals_peer(seed, classes, margin, scale):
     losses = metric_learning("losses")

@@ -10,7 +10,7 @@ from keras_dml.losses.distances import distances
 from tests.gradients import gradients
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e3), st.booleans())
 def test_equal_the_differences_lengths(seed, scale, squared):
     x = scale * np.random.default_rng(seed).normal(size=(7, 5))

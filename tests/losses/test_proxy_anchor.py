@@ -19,7 +19,7 @@ def test_does_what_a_loss_must(tmp_path):
     check_proxy_loss(ProxyAnchor())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), CLASSES, st.floats(0, 0.9), st.floats(1, 32))
 def test_equals_peer(seed, classes, margin, alpha):
     losses = metric_learning("losses")

@@ -18,7 +18,7 @@ def test_does_what_a_loss_must(tmp_path):
     check_proxy_loss(ProxyNCA())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), CLASSES, st.floats(0.05, 2))
 def test_equals_the_formula_on_the_peers_distances(seed, classes, temperature):
     torch = pytorch()

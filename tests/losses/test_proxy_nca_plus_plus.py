@@ -23,7 +23,7 @@ def test_does_what_a_loss_must(tmp_path):
     check_proxy_loss(ProxyNCAPlusPlus())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), CLASSES, st.floats(0.05, 2))
 def test_equals_peer(seed, classes, temperature):
     losses = metric_learning("losses")

@@ -23,7 +23,7 @@ SEEDS = st.integers(0, 10_000)
 MARGINS = st.sampled_from([0.3, 1.0, 1.7])
 """Few, as TensorFlow traces a loss of Addons anew for each."""
 METRICS = {False: "L2", True: "squared-L2"}
-many = settings(max_examples=25, deadline=None)
+many = settings(max_examples=25)
 
 
 def assert_equal(loss, labels, x, function):

@@ -21,7 +21,7 @@ def test_does_what_a_loss_must(tmp_path):
     check_pair_loss(TripletHard(soft=True, squared=True))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 10_000),
     SIZES,

@@ -39,7 +39,7 @@ def semi_hard_triplets(labels, embeddings):
     return np.array(triplets).T
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), SIZES, st.floats(0.05, 2))
 def test_equals_peer_on_triplets_mined_one_by_one(seed, size, margin):
     torch = pytorch()

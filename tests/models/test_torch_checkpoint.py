@@ -82,7 +82,7 @@ def tensors(draw):
 
 
 @BOTH
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(named=st.dictionaries(st.text(max_size=5), tensors(), min_size=1, max_size=4))
 def test_tensors_are_those_that_pytorch_saved(named, legacy, tmp_path_factory):
     content = saved(named, legacy)
@@ -93,7 +93,7 @@ def test_tensors_are_those_that_pytorch_saved(named, legacy, tmp_path_factory):
     assert_same(found, loaded)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     named=st.dictionaries(
         st.text("abc._", min_size=1, max_size=5), tensors(), min_size=1, max_size=4
@@ -457,7 +457,6 @@ def test_every_way_of_cutting_safetensors_off_is_refused(tmp_path):
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
@@ -477,7 +476,6 @@ def test_damaged_zip_gives_the_right_values_or_a_value_error(data, tmp_path):
 @pytest.mark.parametrize("safe", [False, True], ids=["legacy", "safetensors"])
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
