@@ -90,6 +90,8 @@ class NormalizedSoftmax(keras.layers.Layer):
         self.num_classes = int(num_classes)
         self.temperature = float(temperature)
         self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
+        if not (seed is None or isinstance(seed, Integral)):
+            raise ValueError(f"seed must be an integer or None; got {seed!r}.")
         self.seed = None if seed is None else int(seed)
         if self.sampled_classes is not None:
             if IS_KERAS_2:
@@ -148,7 +150,8 @@ class NormalizedSoftmax(keras.layers.Layer):
         added to the logits of those d. So the softmax's denominator is an unbiased
         estimate of that over all classes, and equal to it where all are drawn; the
         loss, its logarithm, comes out too low on average by about half the estimate's
-        squared relative deviation (Jensen's inequality).
+        squared relative deviation (Jensen's inequality). Where d is 0, which takes no
+        more `sampled_classes` than the batch has classes, the others are left out.
 
         Args:
             embeddings: (piece, dim) floats: the batch, or a replica's piece of it.

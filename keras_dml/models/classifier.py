@@ -1,8 +1,11 @@
 """An embedding model under a softmax that may draw its classes."""
 
+import copy
+
 import keras
 
 from keras_dml.layers import NormalizedSoftmax
+from keras_dml.layers.class_labels import whole_labels
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -11,8 +14,10 @@ class Classifier(keras.Model):
 
     With `sampled_classes` a training step runs over the batch's classes and some
     others. Loss and metrics get the logits of those, and for label the column of the
-    image's own class; an accuracy in training is among the sampled classes. Evaluation
-    and prediction run over all classes. Without `sampled_classes` it is
+    image's own class; an accuracy in training is among the sampled classes. A class
+    that has two columns counts in one, and the other's logit is -1e9: the loss must be
+    a softmax cross-entropy of the label alone, without label smoothing. Evaluation and
+    prediction run over all classes. Without `sampled_classes` it is
     `keras.Model(embedder.input, softmax(embedder.output))`.
 
     Args:
@@ -22,14 +27,17 @@ class Classifier(keras.Model):
         **kwargs: what every Keras model takes.
 
     Call arguments:
-        inputs: the embedder's input.
+        inputs: the embedder's input; in training with `sampled_classes` a tuple of that
+            and the labels, which `fit` makes.
 
     Returns:
-        (batch, num_classes) logits.
+        (batch, num_classes) logits; in training with `sampled_classes` what
+        `NormalizedSoftmax.sampled_logits` gives.
 
     Raises:
-        ValueError: if softmax is not a `NormalizedSoftmax`, the embedder has several
-            inputs or outputs, or there are no labels to train on.
+        ValueError: if softmax is not a `NormalizedSoftmax` or one of another width, the
+            embedder has not one input and one output, or there are no labels to train
+            on or they are no class numbers.
 
     Example:
         >>> softmax = keras_dml.layers.NormalizedSoftmax(100_000, sampled_classes=0.1)
@@ -53,21 +61,36 @@ class Classifier(keras.Model):
                 "softmax must be a keras_dml.layers.NormalizedSoftmax; got "
                 f"{softmax!r}."
             )
-        if len(embedder.inputs) != 1 or len(embedder.outputs) != 1:
+        try:
+            sides = len(embedder.inputs), len(embedder.outputs)
+        except (AttributeError, ValueError):  # a subclass; a Sequential without inputs
+            sides = None
+        if sides != (1, 1):
             raise ValueError(
-                "embedder must have one input and one output; got "
-                f"{len(embedder.inputs)} and {len(embedder.outputs)}."
+                "embedder must be a functional keras.Model with one input and one "
+                "output, such as embedding_model gives; got "
+                + (f"{sides[0]} and {sides[1]}." if sides else f"{embedder!r}.")
             )
         self.embedder = embedder
         self.softmax = softmax
         if not softmax.built:
             softmax.build(embedder.output_shape)
+        elif softmax.class_weights.shape[1] != embedder.output_shape[-1]:
+            raise ValueError(
+                f"softmax has class weights of {softmax.class_weights.shape[1]} "
+                f"numbers, and the embedder gives {embedder.output_shape[-1]}."
+            )
         self.built = True
 
     def call(self, inputs, training=False):
         """Gives the logits; in training, of (inputs, labels), with their columns."""
         if not training or self.softmax.sampled_classes is None:
             return self.softmax(self.embedder(inputs, training=training))
+        if not isinstance(inputs, tuple | list) or len(inputs) != 2:
+            raise ValueError(
+                f"in training {self.name} draws classes and takes (images, labels); "
+                "train it with fit, or call it with training=False."
+            )
         images, labels = inputs
         embeddings = self.embedder(images, training=True)
         return self.softmax.sampled_logits(embeddings, labels)
@@ -79,7 +102,7 @@ class Classifier(keras.Model):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
             if y is None:
                 raise ValueError(f"{self.name} needs labels to train on; got y=None.")
-            data = ((x, y), y, sample_weight)
+            data = ((x, whole_labels(y)), y, sample_weight)
         return super().train_step(*state, data)
 
     def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
@@ -103,11 +126,12 @@ class Classifier(keras.Model):
     @classmethod
     def from_config(cls, config):
         """Makes the parts, and the model of them."""
+        config = copy.deepcopy(config)  # Keras empties that of the embedder
         parts = {
-            name: keras.saving.deserialize_keras_object(config.pop(name))
+            name: keras.saving.deserialize_keras_object(config[name])
             for name in ("embedder", "softmax")
         }
-        return cls(**parts, **config)
+        return cls(**{**config, **parts})
 
 
 def _of_sample(labels, logits):

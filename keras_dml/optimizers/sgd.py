@@ -36,9 +36,10 @@ class SGD(Optimizer):
 
     So with l2 of 0 a row that is drawn ends where the rule puts it that moves every row
     in every step, given the same gradients; between two turns it lags behind by that
-    sum. L2 counts in the steps that draw the row alone, and changes the length of a
-    normalised weight, not its direction. Without skipped steps it is the rule itself.
-    On other backends the gradient is dense, and all rows follow the rule in every step.
+    sum. `set_multiplier` and `reset_momentum` let all rows make up for it first. L2
+    counts in the steps that draw the row alone, and changes the length of a normalised
+    weight, not its direction. Without skipped steps it is the rule itself. Where the
+    gradient is dense, as on other backends, all rows follow the rule in every step.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
     variable stays as it is while the layers around it train, batch normalisation in
@@ -133,10 +134,12 @@ class SGD(Optimizer):
                     f"this optimiser does not train {weight_path(variable)}; give "
                     "variables of the model that it was built for."
                 ) from None
+        self._catch_up()
         self.multipliers.assign(values)
 
     def reset_momentum(self):
         """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
+        self._catch_up()
         for velocity in self.velocities:
             velocity.assign(ops.zeros(velocity.shape, velocity.dtype))
 
@@ -151,21 +154,49 @@ class SGD(Optimizer):
         gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, rate * velocity)
+        if self.rested_since[index] is not None:
+            rested_since = self.rested_since[index]
+            self.assign(rested_since, ops.zeros_like(rested_since) + self._next_step())
 
     def _update_rows(self, rows, gradient, variable, rate):
         index = self._get_variable_index(variable)
         velocity, rested_since = self.velocities[index], self.rested_since[index]
-        step = ops.cast(self.iterations, "float32")
-        skipped = (step - rows_of(rested_since, rows))[:, None]
-        left = ops.cast(self.momentum**skipped, velocity.dtype)
+        left, coasting = self._of_rest(rows_of(rested_since, rows), velocity.dtype)
         before = rows_of(velocity, rows)
-        coasted = self.momentum * (1 - left) / (1 - self.momentum) * before
+        coasted = coasting * before
         gradient = gradient + self.l2 * (rows_of(variable, rows) - rate * coasted)
         moved = self.momentum * left * before + gradient
         self.assign(velocity, touched_rows.as_rows(rows, moved))
         self.assign_sub(variable, touched_rows.as_rows(rows, rate * (coasted + moved)))
-        next_step = ops.zeros_like(rows, dtype="float32") + step + 1
+        next_step = ops.zeros_like(rows, dtype="float32") + self._next_step()
         self.assign(rested_since, touched_rows.as_rows(rows, next_step))
+
+    def _next_step(self):
+        return ops.cast(self.iterations + 1, "float32")
+
+    def _of_rest(self, rested_since, dtype):
+        """(rows, 1): the share left of a velocity, and how often it has counted."""
+        # Somebody may have set the iterations back.
+        step = ops.cast(self.iterations, "float32")
+        skipped = ops.maximum(step - rested_since, 0.0)[:, None]
+        left = self.momentum**skipped
+        coasting = self.momentum * (1 - left) / (1 - self.momentum)
+        return ops.cast(left, dtype), ops.cast(coasting, dtype)
+
+    def _catch_up(self):
+        """Moves all rows that rest to where momentum would have taken them by now."""
+        for index, rested_since in enumerate(self.rested_since):
+            step = ops.cast(self.iterations, "float32")
+            if rested_since is None or not ops.any(rested_since < step):
+                continue
+            variable = self._trainable_variables[index]
+            velocity = self.velocities[index]
+            rate = self.learning_rate * self.multipliers[index]
+            left, coasting = self._of_rest(rested_since, velocity.dtype)
+            coasting = ops.cast(rate, velocity.dtype) * coasting
+            variable.assign(variable - coasting * velocity)
+            velocity.assign(left * velocity)
+            rested_since.assign(ops.zeros_like(rested_since) + step)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""

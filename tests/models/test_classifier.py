@@ -197,9 +197,28 @@ def test_mixed_precision_trains_float32_class_weights(policy):
     assert np.isfinite(weights).all()
 
 
-@pytest.mark.parametrize("wrong", [-1, CLASSES])
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="sparse gradients are TensorFlow's"
+)
+def test_mixed_precision_does_not_round_labels():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = classifier(1, 1000)
+    finally:
+        keras.config.set_dtype_policy(before)
+    labels = np.arange(901, 997, dtype="float32")  # bfloat16 has every fourth
+    x = np.random.default_rng(0).normal(size=(96, 6)).astype("float32")
+    (start,) = as_numpy([model.softmax.class_weights])
+    model.fit(x, labels, **OPTIONS)
+    (end,) = as_numpy([model.softmax.class_weights])
+    assert (end != start).any(1)[901:997].all()
+
+
+@pytest.mark.parametrize("wrong", [-1, CLASSES, 0.5])
 def test_a_label_that_is_no_class_does_not_train_on_unseen(wrong):
     x, labels = data()
+    labels = labels.astype(np.float32 if isinstance(wrong, float) else np.int64)
     labels[5] = wrong
     model = classifier(0.25)
     try:
@@ -222,6 +241,25 @@ def test_labels_are_needed_in_training():
         classifier(0.25).fit(x, **OPTIONS)
 
 
+@pytest.mark.parametrize("batch", [1, 12])
+def test_one_hot_labels_are_refused(batch):
+    x, labels = data()
+    with pytest.raises(ValueError, match=r"class numbers of shape .* give the argmax"):
+        options = {**OPTIONS, "batch_size": batch}
+        classifier(0.25).fit(x, np.eye(CLASSES)[labels], **options)
+
+
+def test_a_call_in_training_without_labels_is_refused():
+    with pytest.raises(ValueError, match=r"takes \(images, labels\)"):
+        classifier(0.25)(data()[0][:2], training=True)
+
+
+def test_one_configuration_makes_several_models():
+    config = classifier(0.25).get_config()
+    for _ in range(2):
+        assert Classifier.from_config(config).softmax.num_classes == CLASSES
+
+
 def test_a_plain_model_on_a_softmax_that_draws_is_refused_in_training():
     start = embedder()
     softmax = NormalizedSoftmax(CLASSES, sampled_classes=0.5)
@@ -235,8 +273,14 @@ def test_parts_that_do_not_fit_are_refused():
         Classifier(embedder(), keras.layers.Dense(3))
     inputs = [keras.Input((6,)), keras.Input((6,))]
     two = keras.Model(inputs, keras.layers.Add()(inputs))
-    with pytest.raises(ValueError, match="one input and one output; got 2 and 1"):
+    with pytest.raises(ValueError, match=r"one input and one .* got 2 and 1"):
         Classifier(two, NormalizedSoftmax(3))
+    with pytest.raises(ValueError, match=r"must be a functional keras\.Model .* got <"):
+        Classifier(keras.Sequential([keras.layers.Dense(8)]), NormalizedSoftmax(3))
+    softmax = NormalizedSoftmax(3)
+    softmax.build((None, 16))
+    with pytest.raises(ValueError, match=r"weights of 16 numbers, .* gives 8"):
+        Classifier(embedder(), softmax)
 
 
 @pytest.mark.skipif(

@@ -358,6 +358,58 @@ class TestRowsThatAreTouched:
         lag = 0.1 * rules[5].buffers[0]
         np.testing.assert_allclose(found[5] - lag, rules[5].values[0], 1e-5, 1e-6)
 
+    @pytest.mark.parametrize("change", ["freeze", "reset", "neither"])
+    def test_a_freeze_or_a_reset_in_between_leaves_no_row_behind(self, change):
+        optimizer, matrix = self.optimizer_and_matrix(l2=0)
+        rules = [PyTorchRule([row], 0.9, 0) for row in ops.convert_to_numpy(matrix)]
+        rng = np.random.default_rng(1)
+
+        def train(steps, rate):
+            for rows in steps:
+                gradient, sums = self.gradient(rows, rng)
+                optimizer.apply([gradient], [matrix])
+                for row, rule in enumerate(rules):
+                    rule.step([sums.get(row, np.zeros(3))], rate)
+
+        train([[0, 1, 2, 3], [4, 5], [2]], 0.1)
+        if change == "freeze":
+            optimizer.set_multiplier([matrix], 0)
+            train([[0], [0, 3], [0]], 0)
+            optimizer.set_multiplier([matrix], 1)
+        elif change == "reset":
+            optimizer.reset_momentum()
+            for rule in rules:
+                rule.buffers = [None]
+        train([[1], [2], [0, 1, 2, 3, 4, 5]], 0.1)
+        expected = np.concatenate([rule.values for rule in rules])
+        np.testing.assert_allclose(ops.convert_to_numpy(matrix), expected, 1e-5, 1e-5)
+
+    def test_dense_steps_before_count_as_steps_of_every_row(self):
+        optimizer, matrix = self.optimizer_and_matrix(l2=0)
+        rule = PyTorchRule([ops.convert_to_numpy(matrix)], 0.9, 0)
+        rng = np.random.default_rng(1)
+        for _ in range(3):
+            dense = rng.normal(size=(6, 3)).astype("float32")
+            optimizer.apply([ops.convert_to_tensor(dense)], [matrix])
+            rule.step([dense], 0.1)
+        gradient, sums = self.gradient(range(6), rng)
+        optimizer.apply([gradient], [matrix])
+        rule.step([np.stack([sums[row] for row in range(6)])], 0.1)
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(matrix), rule.values[0], 1e-5, 1e-5
+        )
+
+    def test_iterations_that_are_set_back_do_no_harm(self):
+        optimizer, matrix = self.optimizer_and_matrix(l2=0)
+        rng = np.random.default_rng(1)
+        for step in range(60):
+            if step == 40:
+                optimizer.iterations.assign(0)
+            gradient, _ = self.gradient([step % 6], rng)
+            optimizer.apply([gradient], [matrix])
+        # Ten gradients a row, each of which moves it by at most ten learning rates.
+        assert np.abs(ops.convert_to_numpy(matrix)).max() < 3 + 10 * 10 * 0.1 * 3
+
     def test_equals_the_dense_rule_where_every_step_touches_every_row(self):
         optimizer, matrix = self.optimizer_and_matrix()
         rule = PyTorchRule([keras.ops.convert_to_numpy(matrix)], 0.9, 0.5)
