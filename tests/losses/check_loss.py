@@ -127,6 +127,13 @@ def check_pair_loss(loss, scale=1.0):
     value, _ = value_and_gradient(loss, labels, x)
     large, _ = value_and_gradient(loss, labels + 2**25, x)
     assert large == pytest.approx(value)
+    for diverged in (np.nan, np.inf, -np.inf, 1e30):
+        for rows in (slice(1), slice(None)):
+            spoilt = x.copy()
+            spoilt[rows] = diverged
+            for some in (labels, np.zeros(6, int), np.arange(6)):
+                found = loss(some, spoilt)
+                assert np.isnan(ops.convert_to_numpy(found)), (diverged, rows)
 
 
 def check_proxy_loss(loss):
