@@ -22,7 +22,8 @@ class PairLoss(Loss):
     and so a training that diverged can't pass unnoticed.
 
     The arithmetic is float32 or wider. Labels are compared as they are, before Keras
-    makes float32 of them, in which those from 2²⁴ on collide. The value does not
+    makes float32 of them, in which those from 2²⁴ on collide; but JAX, unless told
+    otherwise, cuts 64 bits to 32 before, so that there 2³² is 0. The value does not
     belong to single images, so there are no sample weights.
 
     Args:
@@ -58,7 +59,7 @@ class PairLoss(Loss):
                 f"{kind} takes embeddings of shape (batch, dim); got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = checked_labels(y_true, kind)
+        labels = checked_labels(y_true, y_pred, kind)
         return super().__call__(labels[:, None] == labels[None, :], y_pred)
 
     def call(self, same_class, embeddings):

@@ -57,6 +57,9 @@ def check_loss(loss_class, arguments, path):
             loss(labels, wrong)
     with pytest.raises(ValueError, match="not one-hot"):
         loss(np.eye(4)[labels], x)
+    for wrong in (labels[:1], labels[:1, None], labels[:5]):
+        with pytest.raises(ValueError, match=f"got {len(wrong)} labels for 12 embedd"):
+            loss(wrong, x)
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((CLASSES,)), keras.layers.Dense(CLASSES)])
@@ -143,5 +146,10 @@ def check_proxy_loss(loss):
     for wrong in (CLASSES, -1):
         value = loss(np.array([0, wrong, 1]), cosines)
         assert np.isnan(ops.convert_to_numpy(value))
+    wide = np.array([0, 2**32, 1])
+    no_numbers = [np.array([0, wrong, 1], np.float32) for wrong in (-0.5, 0.7, np.nan)]
+    # JAX cuts wide integers before.
+    for labels in no_numbers + [wide] * (keras.backend.backend() != "jax"):
+        assert np.isnan(ops.convert_to_numpy(loss(labels, cosines))), labels
     with pytest.raises(ValueError, match="2 classes or more"):
         loss(np.array([0, 0, 0]), cosines[:, :1])
