@@ -10,7 +10,8 @@ with the first seed, and more where the best of them lies at an end. Then each l
 trained with its rate on all the training classes, once with every seed, and measured on
 the test classes by exact search. All else is the config's, for all losses alike, and
 the values of each loss's paper; config.temperature is the normalised softmax's alone.
-The program prints two tables and writes to the folder:
+A loss that diverges with its rate, or with all of them, is left out, and named below
+the tables. The program prints two tables and writes to the folder:
 
   table.md         those tables: figures with their spread over seeds; the rates tried
   results.csv      a row a run, with every figure
@@ -96,31 +97,47 @@ def main(argv):
         file = folder / "runs" / f"{name},seed={varied.seed}.json"
         return run_once(file, varied, strategy, *data_sets)
 
-    compared = []
-    for name in _LOSSES.value:
+    def compare(name):
+        diverged = []
 
-        def recall_in_validation(multiple, name=name):
+        def recall_in_validation(multiple):
             varied = _varied(config, name, multiple, seeds[0], nmi_starts=0)
             try:
                 metrics = run("validation", varied, fitted, validation)["metrics"]
             except FloatingPointError as error:
                 print(f"{error} It counts as a recall of 0.")
+                diverged.append(multiple)
                 return 0.0
             return metrics["float"]["recall@1"]
 
         recalls = climb_rates(recall_in_validation, _RATES.value)
-        chosen = [_varied(config, name, best_rate(recalls), seed) for seed in seeds]
-        compared.append(
-            ComparedLoss(
-                name,
-                {
-                    float(_rate(_varied(config, name, multiple, seeds[0]))): recall
-                    for multiple, recall in recalls.items()
-                },
-                {varied.seed: run("test", varied, train, test) for varied in chosen},
+        if len(diverged) == len(recalls):
+            raise FloatingPointError(
+                f"with --config.loss={name} every learning rate tried diverged."
             )
+        chosen = [_varied(config, name, best_rate(recalls), seed) for seed in seeds]
+        return ComparedLoss(
+            name,
+            {
+                float(_rate(_varied(config, name, multiple, seeds[0]))): recall
+                for multiple, recall in recalls.items()
+            },
+            {varied.seed: run("test", varied, train, test) for varied in chosen},
         )
-    print("\n" + write_comparison_report(folder, compared))
+
+    compared, left_out = [], {}
+    for name in _LOSSES.value:
+        try:
+            compared.append(compare(name))
+        except FloatingPointError as error:
+            print(f"{error} The tables leave {name} out.")
+            left_out[name] = str(error)
+    if not compared:
+        raise FloatingPointError(
+            "every loss diverged, so there are no tables. Give a smaller "
+            "--config.learning_rate."
+        )
+    print("\n" + write_comparison_report(folder, compared, left_out))
 
 
 def _rate(config):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import types
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -54,14 +55,21 @@ class ComparedLoss:
 
 
 def write_comparison_report(
-    folder: pathlib.Path, compared: Sequence[ComparedLoss]
+    folder: pathlib.Path,
+    compared: Sequence[ComparedLoss],
+    left_out: Mapping[str, str] = types.MappingProxyType({}),
 ) -> str:
     """Writes `table.md`, `results.csv`, `search.csv` and `comparison.png`.
+
+    Args:
+        folder: where to.
+        compared: the losses, one at least.
+        left_out: {loss: why it has no figures}.
 
     Returns:
         Two tables, in Markdown, the losses by R@1: the figures, mean ± standard
         deviation over seeds (of the sample, so with n - 1; none for a single seed);
-        and the rates tried.
+        and the rates tried. A line below them for each loss that was left out.
     """
     compared = sorted(
         compared, key=lambda loss: -loss.percent("float", "recall@1").mean()
@@ -72,6 +80,8 @@ def write_comparison_report(
         if all(key[0] in run["metrics"] for run in compared[0].runs.values())
     }
     tables = f"{_figures(compared, shares)}\n\n{_rates(compared)}"
+    for name, why in left_out.items():
+        tables += f"\n\n{name} is left out: {why}"
     (folder / "table.md").write_text(tables + "\n", encoding="utf-8")
     write_csv(
         folder / "results.csv",

@@ -16,8 +16,15 @@ def measure(
     Returns:
         (embeddings, index, metrics): (images, dim) float32; an index of them, or of the
         gallery's where there are queries; and the content of `metrics.json`.
+
+    Raises:
+        FloatingPointError: if an embedding is infinite or not a number.
     """
     embeddings = evaluation.embed(embedder, test, config.resize)
+    if not np.isfinite(embeddings).all():
+        raise FloatingPointError(
+            "the embeddings of the test images became infinite or not a number."
+        )
     if config.nmi_starts:
         print(
             f"Measuring; NMI clusters {len(test):,} embeddings {config.nmi_starts} "

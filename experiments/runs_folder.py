@@ -10,6 +10,8 @@ from experiments.train_and_measure import train_and_measure
 from keras_dml import training
 from keras_dml.data import ImageDataset
 
+_AGAIN = "Delete it, and it is trained again."
+
 
 def claim_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes the folder, or makes sure that it holds runs of the same settings.
@@ -45,8 +47,11 @@ def finished_run(file: pathlib.Path, test: ImageDataset) -> dict:
         ValueError: if the file is damaged, or its figures are of another test set, as
             far as the numbers of images and classes tell.
     """
-    run = _read_json(file, "Delete it, and it is trained again.")
-    images, classes = run["metrics"]["images"], run["metrics"]["classes"]
+    run = _read_json(file, _AGAIN)
+    try:
+        images, classes = (int(run["metrics"][name]) for name in ("images", "classes"))
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(file, "it has no figures of a run", _AGAIN) from None
     if (images, classes) != (len(test), len(test.class_names)):
         raise ValueError(
             f"{str(file)!r} was measured on {images:,} images of {classes:,} classes, "
@@ -79,6 +84,13 @@ def run_once(
 
 def _read_json(file, remedy):
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{str(file)!r} is damaged ({error}). {remedy}") from None
+        raise _damaged(file, error, remedy) from None
+    if not isinstance(content, dict):
+        raise _damaged(file, "it holds no JSON object", remedy)
+    return content
+
+
+def _damaged(file, reason, remedy):
+    return ValueError(f"{str(file)!r} is damaged ({reason}). {remedy}")

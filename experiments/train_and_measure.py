@@ -12,6 +12,7 @@ from experiments.build import build_batches
 from experiments.build import build_models
 from experiments.build import compile_model
 from experiments.losses import batch_shape
+from experiments.losses import find_loss
 from experiments.measure import measure
 from keras_dml import training
 from keras_dml.data import ImageDataset
@@ -31,7 +32,8 @@ def train_and_measure(
         on, each as often as it was seen, "metrics": the content of `metrics.json`}.
 
     Raises:
-        FloatingPointError: if the loss became infinite or not a number.
+        FloatingPointError: if the loss or an embedding of the test images became
+            infinite or not a number.
     """
     start = time.monotonic()
     keras.backend.clear_session()
@@ -50,12 +52,14 @@ def train_and_measure(
         verbose=0,
         callbacks=[training.WarmUp(trunk, config.warm_up_epochs), clock],
     )
+    rate = config.learning_rate * find_loss(config.loss).rate
+    setting = f"with --config.loss={config.loss} and a learning rate of {rate:g}"
     if not math.isfinite(clock.loss):
-        raise FloatingPointError(
-            f"with --config.loss={config.loss} and --config.learning_rate="
-            f"{config.learning_rate:g} the loss became {clock.loss}."
-        )
-    _, _, metrics = measure(config, embedder, test)
+        raise FloatingPointError(f"{setting} the loss became {clock.loss}.")
+    try:
+        _, _, metrics = measure(config, embedder, test)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{setting} {error}") from None
     return {
         "seconds": round(time.monotonic() - start),
         "seconds_an_epoch": statistics.median(clock.seconds[1:] or clock.seconds),

@@ -31,7 +31,8 @@ class MultiSimilarity(PairLoss):
     Args:
         alpha: the paper's α, above 0; its value is 2.
         beta: the paper's β, above 0; its value is 50.
-        base: the paper's λ, a cosine. The default, 0.5, is that of the authors' code.
+        base: the paper's λ, a cosine. The default, 0.5, is that of the authors' code
+            and pytorch-metric-learning, whose documentation gives 1 for the paper.
         epsilon: the slack of the mining, 0 or more; the paper's ε, 0.1.
         **kwargs: those of `PairLoss`.
 

@@ -1,5 +1,7 @@
 """What the losses on pairs of a batch share."""
 
+import math
+
 import keras
 
 from keras_dml._ops import Loss
@@ -15,10 +17,13 @@ class PairLoss(Loss):
     `MirroredStrategy` that is the batch of one replica: no pair spans two of them,
     and the gradient is the mean of the replicas' own. Give each replica whole classes.
 
-    A batch without a pair that the loss could use costs 0, with a gradient of 0.
+    A batch without a pair that the loss could use costs 0, with a gradient of 0. One
+    with a NaN, an infinity, or an embedding whose square length is infinite costs NaN,
+    and so a training that diverged can't pass unnoticed.
 
     The arithmetic is float32 or wider. Labels are compared as they are, before Keras
-    makes float32 of them, in which those from 2²⁴ on collide. The value does not
+    makes float32 of them, in which those from 2²⁴ on collide; but JAX, unless told
+    otherwise, cuts 64 bits to 32 before, so that there 2³² is 0. The value does not
     belong to single images, so there are no sample weights.
 
     Args:
@@ -54,7 +59,7 @@ class PairLoss(Loss):
                 f"{kind} takes embeddings of shape (batch, dim); got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = checked_labels(y_true, kind)
+        labels = checked_labels(y_true, y_pred, kind)
         return super().__call__(labels[:, None] == labels[None, :], y_pred)
 
     def call(self, same_class, embeddings):
@@ -74,6 +79,9 @@ class PairLoss(Loss):
             ops.logical_not(same_class),
             embeddings,
         )
+        # Comparisons with NaN are false, and so it would be no pair at all.
+        is_finite = ops.sum(ops.square(embeddings)) < math.inf
+        value = ops.where(is_finite, value, math.nan)
         return ops.zeros_like(embeddings[:, 0]) + value
 
     def value(self, positives, negatives, embeddings):

@@ -14,7 +14,8 @@ class ProxyLoss(Loss):
     """A loss on the cosines of images with one proxy a class; subclasses say which.
 
     The arithmetic is float32 or wider. A label that is no class number makes the loss
-    NaN on every backend, and so can't pass unnoticed.
+    NaN on every backend, and so can't pass unnoticed; but JAX, unless told otherwise,
+    cuts integers of 64 bits to 32 before the loss sees them, so that there 2³² is 0.
 
     Args:
         reduction: Keras's.
@@ -45,9 +46,13 @@ class ProxyLoss(Loss):
                 "more, as keras_dml.layers.Proxies gives; got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = ops.cast(checked_labels(y_true, kind), "int32")
+        labels = checked_labels(y_true, y_pred, kind)
+        numbers = ops.cast(labels, "int32")
+        # Neither 2³² nor 0.7 is class 0, which the cast makes of them.
+        is_number = ops.cast(numbers, labels.dtype) == labels
         classes = ops.arange(y_pred.shape[1], dtype="int32")
-        return super().__call__(labels[:, None] == classes, y_pred, sample_weight)
+        is_own = ops.logical_and(numbers[:, None] == classes, is_number[:, None])
+        return super().__call__(is_own, y_pred, sample_weight)
 
     def call(self, is_own, cosines):
         """Gives the loss of each image.

@@ -3,6 +3,7 @@
 import keras
 
 from keras_dml._ops import ops
+from keras_dml.losses.checked_bool import checked_bool
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_extremes import masked_max
@@ -38,7 +39,8 @@ class TripletHard(PairLoss):
         y_pred: (batch, dim) embeddings, compared as they are.
 
     Raises:
-        ValueError: if the margin is out of range, or as in `PairLoss`.
+        ValueError: if the margin is out of range, soft or squared is no bool, or as in
+            `PairLoss`.
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.TripletHard())
@@ -52,11 +54,11 @@ class TripletHard(PairLoss):
     def __init__(
         self, margin=0.2, soft=False, squared=False, name="triplet_hard", **kwargs
     ):
-        """Checks the margin; the class docstring has the arguments."""
+        """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", 0.2, above=0)
-        self.soft = bool(soft)
-        self.squared = bool(squared)
+        self.soft = checked_bool(soft, "soft")
+        self.squared = checked_bool(squared, "squared")
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""

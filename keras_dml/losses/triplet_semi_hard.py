@@ -3,6 +3,7 @@
 import keras
 
 from keras_dml._ops import ops
+from keras_dml.losses.checked_bool import checked_bool
 from keras_dml.losses.checked_number import checked_number
 from keras_dml.losses.distances import distances
 from keras_dml.losses.masked_extremes import masked_max
@@ -39,7 +40,8 @@ class TripletSemiHard(PairLoss):
         y_pred: (batch, dim) unit vectors.
 
     Raises:
-        ValueError: if the margin is out of range, or as in `PairLoss`.
+        ValueError: if the margin is out of range, squared is no bool, or as in
+            `PairLoss`.
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.TripletSemiHard())
@@ -50,10 +52,10 @@ class TripletSemiHard(PairLoss):
     """
 
     def __init__(self, margin=0.2, squared=True, name="triplet_semi_hard", **kwargs):
-        """Checks the margin; the class docstring has the arguments."""
+        """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", 0.2, above=0)
-        self.squared = bool(squared)
+        self.squared = checked_bool(squared, "squared")
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""

@@ -38,6 +38,17 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the dat
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Both train once with each.")
 flags.mark_flag_as_required("config")
 
+_BOTH_SIDES = {
+    "trunk": "conv4",
+    "dim": 64,
+    "layer_norm": True,
+    "loss": "normalized_softmax",
+    "sampled_classes": 1,
+    "optimizer": "sgd",
+    "warm_up_epochs": 0,
+}
+"""The settings that the side in PyTorch has, whatever the config says."""
+
 
 class _EpochTimes(keras.callbacks.Callback):
     def __init__(self):
@@ -132,6 +143,12 @@ def main(argv):
     """Prints a table with a row for each side."""
     del argv
     config = _CONFIG.value
+    for name, value in _BOTH_SIDES.items():
+        if config[name] != value:
+            raise app.UsageError(
+                f"--config.{name} must be {value!r} here, as it is on the side in "
+                f"PyTorch; got {config[name]!r}."
+            )
     seeds = checked_seeds(_SEEDS.value)
     pin_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))

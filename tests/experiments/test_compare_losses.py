@@ -105,3 +105,32 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
     assert process.returncode == 2
     assert message in process.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_loss_that_diverges_is_left_out_and_others_go_on(finished, tmp_path):
+    photos, folder, _ = finished
+    again = tmp_path / "again"
+    diverging = "--config.learning_rate=1e30"
+    process = run(photos, again, diverging)
+    assert process.returncode == 2
+    assert "every loss diverged" in process.stderr
+    # The normalised softmax is done, as are the validation runs of the other.
+    for rates, loss in (
+        (("3e+29", "1e+30", "3e+30"), "normalized_softmax"),
+        (("3e+30", "1e+31", "3e+31"), "triplet_semi_hard"),
+    ):
+        kinds = (
+            ("validation", "test") if loss == "normalized_softmax" else ("validation",)
+        )
+        for kind in kinds:
+            done = next((folder / "runs").glob(f"{kind},loss={loss},*.json"))
+            for rate in rates:
+                for seed in (3, 4):
+                    name = f"{kind},loss={loss},learning_rate={rate},seed={seed}.json"
+                    (again / "runs" / name).write_text(done.read_text())
+    process = run(photos, again, diverging)
+    assert process.returncode == 0, process.stderr
+    last = process.stdout.splitlines()[-1]
+    assert last.startswith("triplet_semi_hard is left out: with --config.loss=triplet_")
+    assert "a learning rate of 3e+30 the loss became" in last
+    assert "| normalized_softmax |" in (again / "table.md").read_text()

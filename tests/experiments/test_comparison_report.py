@@ -49,6 +49,12 @@ def test_table_has_means_and_deviations_and_the_rate_of_the_validation(tmp_path)
     assert np.asarray(Image.open(tmp_path / "comparison.png")).std() > 0
 
 
+def test_loss_that_was_left_out_is_named_below_the_tables(tmp_path):
+    tables = write_comparison_report(tmp_path, compared(), {"n_pairs": "it diverged."})
+    assert tables.endswith("\n\nn_pairs is left out: it diverged.")
+    assert (tmp_path / "table.md").read_text() == tables + "\n"
+
+
 def test_nmi_has_a_column_where_it_was_measured(tmp_path):
     assert "NMI" in write_comparison_report(tmp_path, compared(0.5))
     assert "NMI" not in write_comparison_report(tmp_path, compared())

@@ -51,6 +51,17 @@ def test_figures_of_another_test_set_are_refused(tmp_path):
         finished_run(file, TEST)
 
 
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", "null", '{"metrics": {}}', '{"metrics": 6}']
+)
+def test_json_that_is_no_run_is_damaged(content, tmp_path):
+    claim_folder(tmp_path, config(dim=64))
+    run = write_run(tmp_path)
+    run.write_text(content)
+    with pytest.raises(ValueError, match=f"'{run}' is damaged .* Delete it"):
+        finished_run(run, TEST)
+
+
 def test_damaged_files_are_named(tmp_path):
     claim_folder(tmp_path, config(dim=64))
     run = write_run(tmp_path)

@@ -57,6 +57,9 @@ def check_loss(loss_class, arguments, path):
             loss(labels, wrong)
     with pytest.raises(ValueError, match="not one-hot"):
         loss(np.eye(4)[labels], x)
+    for wrong in (labels[:1], labels[:1, None], labels[:5]):
+        with pytest.raises(ValueError, match=f"got {len(wrong)} labels for 12 embedd"):
+            loss(wrong, x)
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((CLASSES,)), keras.layers.Dense(CLASSES)])
@@ -127,6 +130,13 @@ def check_pair_loss(loss, scale=1.0):
     value, _ = value_and_gradient(loss, labels, x)
     large, _ = value_and_gradient(loss, labels + 2**25, x)
     assert large == pytest.approx(value)
+    for diverged in (np.nan, np.inf, -np.inf, 1e30):
+        for rows in (slice(1), slice(None)):
+            spoilt = x.copy()
+            spoilt[rows] = diverged
+            for some in (labels, np.zeros(6, int), np.arange(6)):
+                found = loss(some, spoilt)
+                assert np.isnan(ops.convert_to_numpy(found)), (diverged, rows)
 
 
 def check_proxy_loss(loss):
@@ -136,5 +146,10 @@ def check_proxy_loss(loss):
     for wrong in (CLASSES, -1):
         value = loss(np.array([0, wrong, 1]), cosines)
         assert np.isnan(ops.convert_to_numpy(value))
+    wide = np.array([0, 2**32, 1])
+    no_numbers = [np.array([0, wrong, 1], np.float32) for wrong in (-0.5, 0.7, np.nan)]
+    # JAX cuts wide integers before.
+    for labels in no_numbers + [wide] * (keras.backend.backend() != "jax"):
+        assert np.isnan(ops.convert_to_numpy(loss(labels, cosines))), labels
     with pytest.raises(ValueError, match="2 classes or more"):
         loss(np.array([0, 0, 0]), cosines[:, :1])

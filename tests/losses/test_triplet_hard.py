@@ -85,3 +85,12 @@ def test_hand_worked_values():
 def test_wrong_margin_is_refused(margin):
     with pytest.raises(ValueError, match=r"^margin must be above 0, such as 0.2; got"):
         TripletHard(margin)
+
+
+@pytest.mark.parametrize("name", ["soft", "squared"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_switch_that_is_no_bool_is_refused(name, value):
+    with pytest.raises(
+        ValueError, match=f"^{name} must be True or False; got {value!r}"
+    ):
+        TripletHard(**{name: value})

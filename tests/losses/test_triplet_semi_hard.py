@@ -82,3 +82,8 @@ def test_farthest_negative_is_taken_where_none_is_farther_than_the_positive():
 def test_wrong_margin_is_refused(margin):
     with pytest.raises(ValueError, match=r"^margin must be above 0, such as 0.2; got"):
         TripletSemiHard(margin)
+
+
+def test_squared_that_is_no_bool_is_refused():
+    with pytest.raises(ValueError, match=r"^squared must be True or False; got"):
+        TripletSemiHard(squared="False")
