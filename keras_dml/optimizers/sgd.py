@@ -155,8 +155,8 @@ class SGD(Optimizer):
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, rate * velocity)
         if self.rested_since[index] is not None:
-            rested_since = self.rested_since[index]
-            self.assign(rested_since, ops.zeros_like(rested_since) + self._next_step())
+            now = ops.zeros(variable.shape[:1], "float32") + self._next_step()
+            self.assign(self.rested_since[index], now)
 
     def _update_rows(self, rows, gradient, variable, rate):
         index = self._get_variable_index(variable)
@@ -196,7 +196,7 @@ class SGD(Optimizer):
             coasting = ops.cast(rate, velocity.dtype) * coasting
             variable.assign(variable - coasting * velocity)
             velocity.assign(left * velocity)
-            rested_since.assign(ops.zeros_like(rested_since) + step)
+            rested_since.assign(ops.zeros(rested_since.shape, "float32") + step)
 
     def get_config(self):
         """Adds momentum and l2 to the optimiser's configuration."""
