@@ -3,7 +3,7 @@
 python -m experiments.ablation --config=experiments/configs/glyphs.py \
     --output_dir=saved_models/ablation
 
-Trains the config as it is, and with layer normalisation left out, other temperatures,
+Trains the config as it is, and with layer normalization left out, other temperatures,
 images per class (in a batch of the same size), dimensions, plain sampling, and a
 softmax over a share of the classes; each with every seed, measured by exact search.
 Prints a table of the mean and the standard deviation over seeds, and writes to the
@@ -24,16 +24,16 @@ import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import claims
-from experiments import program
-from experiments.ablation_report import write_ablation_report
-from experiments.check_config import check_config
-from experiments.check_replicas import check_replicas
-from experiments.checked_seeds import checked_seeds
-from experiments.load_data import load_data
-from experiments.runs_folder import claim_folder
-from experiments.runs_folder import finished_run
-from experiments.runs_folder import run_once
+from experiments._lib import program
+from experiments._lib.build import load_data
+from experiments._lib.check_config import check_config
+from experiments._lib.check_config import check_replicas
+from experiments._lib.check_config import checked_seeds
+from experiments._studies import claims
+from experiments._studies.ablation_report import write_ablation_report
+from experiments._studies.runs_folder import claim_folder
+from experiments._studies.runs_folder import finished_run
+from experiments._studies.runs_folder import run_once
 from keras_dml import data
 from keras_dml import training
 

@@ -9,7 +9,7 @@ chooses each loss's learning rate: 0.3, 1 and 3 times the rate it starts from ar
 with the first seed, and more where the best of them lies at an end. Then each loss is
 trained with its rate on all the training classes, once with every seed, and measured on
 the test classes by exact search. All else is the config's, for all losses alike, and
-the values of each loss's paper; config.temperature is the normalised softmax's alone.
+the values of each loss's paper; config.temperature is the normalized softmax's alone.
 A loss that diverges with its rate, or with all of them, is left out, and named below
 the tables. The program prints two tables and writes to the folder:
 
@@ -30,19 +30,19 @@ import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import program
-from experiments.check_config import check_config
-from experiments.check_replicas import check_replicas
-from experiments.checked_seeds import checked_seeds
-from experiments.climb_rates import best_rate
-from experiments.climb_rates import climb_rates
-from experiments.comparison_report import ComparedLoss
-from experiments.comparison_report import write_comparison_report
-from experiments.load_data import load_data
-from experiments.losses import LOSSES
-from experiments.losses import batch_shape
-from experiments.runs_folder import claim_folder
-from experiments.runs_folder import run_once
+from experiments._lib import program
+from experiments._lib.build import load_data
+from experiments._lib.check_config import check_config
+from experiments._lib.check_config import check_replicas
+from experiments._lib.check_config import checked_seeds
+from experiments._lib.losses import LOSSES
+from experiments._lib.losses import batch_shape
+from experiments._studies.climb_rates import best_rate
+from experiments._studies.climb_rates import climb_rates
+from experiments._studies.comparison_report import ComparedLoss
+from experiments._studies.comparison_report import write_comparison_report
+from experiments._studies.runs_folder import claim_folder
+from experiments._studies.runs_folder import run_once
 from keras_dml import data
 from keras_dml import training
 

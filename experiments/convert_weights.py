@@ -14,9 +14,9 @@ import tempfile
 
 from absl import flags
 
-from experiments import program
+from experiments._lib import program
 from keras_dml import models
-from keras_dml.models.checkpoint_hash import checkpoint_hash
+from keras_dml.models._checkpoints.published_file import checkpoint_hash
 
 _TRUNK = flags.DEFINE_string("trunk", None, "The trunk's name.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A .pth or .safetensors file.")

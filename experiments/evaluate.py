@@ -13,14 +13,14 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import program
-from experiments.check_config import check_config
-from experiments.load_data import load_data
-from experiments.load_run import load_embedder
-from experiments.load_run import load_run_config
-from experiments.measure import measure
+from experiments._lib import program
+from experiments._lib.build import load_data
+from experiments._lib.check_config import check_config
+from experiments._lib.load_run import load_embedder
+from experiments._lib.load_run import load_run_config
+from experiments._lib.measure import measure
 from keras_dml import evaluation
-from keras_dml import training
+from keras_dml._files import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of experiments/configs/.", lock_config=True
@@ -42,7 +42,7 @@ def main(argv):
     _, _, metrics = measure(config, embedder, test)
     print(f"\nRetrieval on the test classes, %\n{evaluation.format_table(metrics)}")
     if _OUTPUT.value:
-        training.write_json(_OUTPUT.value, metrics)
+        write_json(_OUTPUT.value, metrics)
 
 
 def _check_run_agrees(config, run):

@@ -12,9 +12,9 @@ import pathlib
 
 from absl import flags
 
-from experiments import program
-from experiments.load_run import load_embedder
-from experiments.load_run import load_run_config
+from experiments._lib import program
+from experiments._lib.load_run import load_embedder
+from experiments._lib.load_run import load_run_config
 from keras_dml import serving
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")

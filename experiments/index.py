@@ -14,15 +14,14 @@ import pathlib
 
 from absl import flags
 
-from experiments import program
-from experiments.describe_agreement import describe_agreement
-from experiments.load_run import load_embedder
-from experiments.load_run import load_run_config
+from experiments._lib import program
+from experiments._lib.load_run import load_embedder
+from experiments._lib.load_run import load_run_config
+from experiments._lib.measure import describe_agreement
 from keras_dml import data
 from keras_dml import evaluation
-from keras_dml import serving
-from keras_dml.evaluation.calibrated_neighbours import KINDS
-from keras_dml.evaluation.check_new_folder import check_new_folder
+from keras_dml import search
+from keras_dml._files import check_new_folder
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
@@ -32,16 +31,16 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The index, a new folder."
 _KIND = flags.DEFINE_enum(
     "kind",
     "exact",
-    KINDS,
+    search.KINDS,
     "How to search. Up to some 100,000 images exact search is often the fastest, too.",
 )
 _K = flags.DEFINE_integer(
-    "k", 10, "How many neighbours will be asked for.", lower_bound=1
+    "k", 10, "How many neighbors will be asked for.", lower_bound=1
 )
 _AGREEMENT = flags.DEFINE_float(
     "agreement",
     0.99,
-    "The share of an exact search's neighbours that the index is to find.",
+    "The share of an exact search's neighbors that the index is to find.",
 )
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Makes the same index again.", lower_bound=0, upper_bound=2**31 - 1
@@ -66,14 +65,14 @@ def main(argv):
     gallery = data.class_folders(_DATA_DIR.value)
     embedder = load_embedder(run / "embedding.keras")
     data.check_images(gallery)
-    index = evaluation.calibrated_neighbours(
+    index = search.calibrated_neighbors(
         _KIND.value,
         evaluation.embed(embedder, gallery, config["resize"]),
         _K.value,
         target=_AGREEMENT.value,
         seed=_SEED.value,
     )
-    serving.save_gallery_index(output_dir, index, gallery)
+    search.save_gallery_index(output_dir, index, gallery)
     agreement = describe_agreement(index, _K.value)
     print(f"{output_dir}: {len(gallery):,} images. {agreement}")
 

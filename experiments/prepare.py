@@ -14,9 +14,9 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from experiments import program
-from experiments.load_data import PAPER_LOADERS
-from experiments.load_data import load_data
+from experiments._lib import program
+from experiments._lib.build import PAPER_LOADERS
+from experiments._lib.build import load_data
 from keras_dml import data
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(PAPER_LOADERS), "Which data set.")

@@ -12,13 +12,13 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from experiments import program
-from experiments.describe_agreement import describe_agreement
-from experiments.load_run import load_embedder
-from experiments.load_run import load_run_config
+from experiments._lib import program
+from experiments._lib.load_run import load_embedder
+from experiments._lib.load_run import load_run_config
+from experiments._lib.measure import describe_agreement
 from keras_dml import data
 from keras_dml import evaluation
-from keras_dml import serving
+from keras_dml import search
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _INDEX = flags.DEFINE_string(
@@ -30,7 +30,7 @@ flags.mark_flags_as_required(["run", "image"])
 
 
 def main(argv):
-    """Images → embeddings → neighbours."""
+    """Images → embeddings → neighbors."""
     del argv
     run = pathlib.Path(_RUN.value)
     config = load_run_config(run)
@@ -38,13 +38,13 @@ def main(argv):
         if not pathlib.Path(file).is_file():
             raise FileNotFoundError(f"no image file {file!r}.")
     embedder = load_embedder(run / "embedding.keras")
-    gallery = serving.load_gallery_index(_INDEX.value or run / "index")
+    gallery = search.load_gallery_index(_INDEX.value or run / "index")
     queries = data.ImageDataset(
         _IMAGES.value, np.zeros(len(_IMAGES.value), int), ("query",)
     )
     embeddings = evaluation.embed(embedder, queries, config["resize"], verbose=0)
-    print(describe_agreement(gallery.neighbours, _K.value))
-    found, cosines = gallery.neighbours.search(embeddings, _K.value)
+    print(describe_agreement(gallery.neighbors, _K.value))
+    found, cosines = gallery.neighbors.search(embeddings, _K.value)
     for file, rows, similarities in zip(_IMAGES.value, found, cosines, strict=True):
         print(file)
         for row, cosine in zip(rows, similarities, strict=True):

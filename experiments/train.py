@@ -23,20 +23,22 @@ import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import program
-from experiments.build import build_batches
-from experiments.build import build_models
-from experiments.build import compile_model
-from experiments.check_config import check_config
-from experiments.check_replicas import check_replicas
-from experiments.load_data import load_data
-from experiments.losses import find_loss
-from experiments.measure import measure
+from experiments._lib import program
+from experiments._lib.build import build_batches
+from experiments._lib.build import build_models
+from experiments._lib.build import compile_model
+from experiments._lib.build import load_data
+from experiments._lib.check_config import check_config
+from experiments._lib.check_config import check_replicas
+from experiments._lib.losses import find_loss
+from experiments._lib.measure import measure
 from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import models
+from keras_dml import search
 from keras_dml import serving
 from keras_dml import training
+from keras_dml._files import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -60,7 +62,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv):
-    """Data set → batches → model → embeddings → metrics → artefacts."""
+    """Data set → batches → model → embeddings → metrics → artifacts."""
     del argv
     config = _CONFIG.value
     check_config(config)
@@ -82,7 +84,7 @@ def main(argv):
         compile_model(config, model, len(batches))
     data.check_images(*filter(None, (validation, test)))
     run = training.new_run_directory(output_dir)
-    training.write_json(run / "config.json", config.to_dict())
+    write_json(run / "config.json", config.to_dict())
     print(
         f"Training {config.trunk} on {len(train):,} images of "
         f"{len(train.class_names):,} classes with {strategy.num_replicas_in_sync} "
@@ -93,10 +95,10 @@ def main(argv):
         best = pathlib.Path(checkpoints) / "best.weights.h5"
         history = model.fit(
             batches,
-            epochs=config.warm_up_epochs + config.epochs,
+            epochs=config.frozen_epochs + config.epochs,
             shuffle=False,  # Keras warns that it can't; the batches do it themselves.
             callbacks=[
-                training.WarmUp(trunk, config.warm_up_epochs),
+                training.FreezeTrunk(trunk, config.frozen_epochs),
                 *_callbacks(config, run, embedder, test, validation, best),
             ],
         ).history
@@ -108,11 +110,11 @@ def main(argv):
     embeddings, index, metrics = measure(config, embedder, test)
     table = evaluation.format_table(metrics)
     serving.export(embedder, run / "serving" / "1", config.resize)
-    serving.save_gallery_index(run / "index", index, test)
+    search.save_gallery_index(run / "index", index, test)
     training.write_report(
         run / "report", run.name, embeddings, test, history, table, config.seed
     )
-    training.write_json(run / "metrics.json", metrics)
+    write_json(run / "metrics.json", metrics)
     print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")
 
 

@@ -14,7 +14,7 @@ from keras_dml import optimizers
 
 __version__ = "0.1.0"
 
-_ON_DEMAND = ("data", "evaluation", "serving", "training")
+_ON_DEMAND = ("data", "evaluation", "search", "serving", "training")
 
 __all__ = [
     "data",
@@ -23,6 +23,7 @@ __all__ = [
     "losses",
     "models",
     "optimizers",
+    "search",
     "serving",
     "training",
 ]

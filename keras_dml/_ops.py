@@ -141,7 +141,7 @@ else:
             return {**super().get_config(), "dtype": self.dtype}
 
     class Optimizer(keras.optimizers.Optimizer):
-        """An optimiser whose subclasses are written as Keras 3 has them."""
+        """An optimizer whose subclasses are written as Keras 3 has them."""
 
         def __init__(self, learning_rate, name=None, **kwargs):
             """Takes the learning rate, which Keras 2 leaves to the subclass."""
@@ -191,3 +191,25 @@ else:
             rate = self._serialize_hyperparameter(self._learning_rate)
             rate = rate if isinstance(rate, dict) else float(rate)
             return {**super().get_config(), "learning_rate": rate}
+
+
+def gather_rows(matrix, rows):
+    """Gathers rows of a variable; on TensorFlow their gradient is sparse.
+
+    Keras's `take` reads the whole variable first, which TensorFlow answers with a copy
+    once rows of it have been written.
+
+    Args:
+        matrix: a variable of shape (rows, dim), Keras's or TensorFlow's own.
+        rows: (n,) integers.
+
+    Returns:
+        (n, dim).
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.take(matrix, rows, axis=0)
+    import tensorflow as tf
+
+    return tf.gather(
+        matrix.value if isinstance(matrix, keras.Variable) else matrix, rows
+    )

@@ -6,7 +6,7 @@ import pytest
 from tests.experiments.programs import ROOT
 
 
-@pytest.mark.parametrize("setting", ["warm_up_epochs=1", "loss=cos_face"])
+@pytest.mark.parametrize("setting", ["frozen_epochs=1", "loss=cos_face"])
 def test_settings_that_one_side_would_not_have_are_refused(setting):
     pytest.importorskip("torch")
     pytest.importorskip("pytorch_metric_learning")

@@ -22,7 +22,7 @@ from tests.experiments.programs import write_photos
 # Appended to training commands, which take minutes as they stand; the last flag wins.
 _SHORT = {
     "cub200": [
-        "--config.warm_up_epochs=0",
+        "--config.frozen_epochs=0",
         "--config.epochs=1",
         "--config.trunk=conv4",
         "--config.weights=",

@@ -9,12 +9,12 @@ class are too few to learn from:
 python -m experiments.train --config=experiments/configs/glyph_strings.py \
     --output_dir=saved_models/strings_500 --config.data.classes=500 \
     --config.data.images_per_class=32 --config.sampled_classes=1.0 \
-    --config.classes=25 --config.images_per_class=4 --config.warm_up_epochs=0
+    --config.classes=25 --config.images_per_class=4 --config.frozen_epochs=0
 
 experiments/README.md has the figures.
 """
 
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 def get_config():
@@ -33,7 +33,7 @@ def get_config():
     config.classes = 50
     config.images_per_class = 2  # all that a class has
 
-    config.warm_up_epochs = 1
+    config.frozen_epochs = 1
     config.epochs = 6
     config.learning_rate = 0.05
     config.decay_at = (0.75,)

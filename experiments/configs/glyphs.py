@@ -3,7 +3,7 @@
 python -m experiments.train --config=experiments/configs/glyphs.py
 """
 
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 def get_config():
@@ -18,7 +18,7 @@ def get_config():
     config.trunk = "conv4"
     config.dim = 64
 
-    config.warm_up_epochs = 0  # the trunk starts from nothing
+    config.frozen_epochs = 0  # the trunk starts from nothing
     config.epochs = 12
     config.learning_rate = 0.02
     config.decay_at = (0.75,)

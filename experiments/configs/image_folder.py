@@ -13,7 +13,7 @@ python -m experiments.train --config=experiments/configs/image_folder.py \
 
 import ml_collections
 
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 def get_config():

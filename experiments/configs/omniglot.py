@@ -4,7 +4,7 @@ python -m experiments.train --config=experiments/configs/omniglot.py \
     --data_dir=FOLDER_WITH_THE_ZIP_FILES
 """
 
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 def get_config():
@@ -24,7 +24,7 @@ def get_config():
     config.dim = 64
     config.temperature = 0.1  # 3 points of R@1 above the paper's 0.05 on this set
 
-    config.warm_up_epochs = 0  # the trunk starts from nothing
+    config.frozen_epochs = 0  # the trunk starts from nothing
     config.epochs = 50
     config.learning_rate = 0.02
     config.decay_at = (0.75,)

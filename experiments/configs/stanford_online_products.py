@@ -15,7 +15,7 @@ Other rows of the paper's table: --config.trunk=googlenet or bn_inception, and
 --config.dim=64, 512 and so on.
 """
 
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 def get_config():

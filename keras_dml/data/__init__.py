@@ -1,19 +1,21 @@
 """Data sets, and the batches that models are trained and tested on."""
 
-from keras_dml.data.cars196 import cars196
+from keras_dml.data._pipeline.images import preprocess_image
+from keras_dml.data._pipeline.images import unreadable_image
 from keras_dml.data.check_images import check_images
 from keras_dml.data.class_balanced_batches import class_balanced_batches
-from keras_dml.data.class_balanced_plan import class_balanced_plan
-from keras_dml.data.class_folders import class_folders
-from keras_dml.data.cub200 import cub200
-from keras_dml.data.glyph_strings import glyph_strings
-from keras_dml.data.glyphs import glyphs
+from keras_dml.data.class_balanced_batches import class_balanced_plan
+from keras_dml.data.datasets import cars196
+from keras_dml.data.datasets import cub200
+from keras_dml.data.datasets import glyph_strings
+from keras_dml.data.datasets import glyphs
+from keras_dml.data.datasets import in_shop
+from keras_dml.data.datasets import omniglot
+from keras_dml.data.datasets import stanford_online_products
 from keras_dml.data.image_dataset import ImageDataset
+from keras_dml.data.image_folder import class_folders
 from keras_dml.data.image_folder import image_folder
-from keras_dml.data.in_shop import in_shop
-from keras_dml.data.omniglot import omniglot
 from keras_dml.data.shuffled_batches import shuffled_batches
-from keras_dml.data.stanford_online_products import stanford_online_products
 
 __all__ = [
     "ImageDataset",
@@ -28,6 +30,8 @@ __all__ = [
     "image_folder",
     "in_shop",
     "omniglot",
+    "preprocess_image",
     "shuffled_batches",
     "stanford_online_products",
+    "unreadable_image",
 ]

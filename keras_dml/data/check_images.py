@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_dml.data import image_ops
+from keras_dml.data._pipeline.images import decode_image
 from keras_dml.data.image_dataset import ImageDataset
 
 _MOST_NAMED = 20
@@ -46,7 +46,7 @@ def _readable(paths):
         tensor = tf.constant(paths)
 
     def decode(index):
-        image = image_ops.decode_image(tf.io.read_file(tensor[index]))
+        image = decode_image(tf.io.read_file(tensor[index]))
         # Nothing is decoded unless something of it is asked for.
         return index, tf.size(image)
 

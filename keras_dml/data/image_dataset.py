@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from keras_dml.data import image_ops
-from keras_dml.data.read_images import read_in_order
+from keras_dml.data._pipeline.images import center_crop
+from keras_dml.data._pipeline.images import read_in_order
+from keras_dml.data._pipeline.images import resize_for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """A labelled set of image files and the way its retrieval is measured.
+    """A labeled set of image files and the way its retrieval is measured.
 
     A plain value: parallel arrays, checked once here and never changed. It holds
     no pixels; `class_balanced_batches` and `images` read the files.
@@ -86,7 +87,7 @@ class ImageDataset:
         return len(self.paths)
 
     def subset(self, keep: np.ndarray) -> "ImageDataset":
-        """The images of some classes, relabelled from 0 in the same order.
+        """The images of some classes, relabeled from 0 in the same order.
 
         Args:
             keep: (classes,) booleans, the classes to keep.
@@ -111,7 +112,7 @@ class ImageDataset:
             seed: draws the classes, 0 or more.
 
         Returns:
-            (the rest, the classes set aside), each relabelled from 0.
+            (the rest, the classes set aside), each relabeled from 0.
 
         Raises:
             ValueError: if fraction is out of range or would leave either side fewer
@@ -152,10 +153,10 @@ class ImageDataset:
         Raises:
             ValueError: if a side is out of range.
         """
-        resize = image_ops.resize_for(image_size, resize)
+        resize = resize_for(image_size, resize)
 
         def middle(image, index):
-            return image_ops.centre_crop(image, image_size)
+            return center_crop(image, image_size)
 
         def images_alone(images, indices):
             return tf.ensure_shape(images, (None, image_size, image_size, 3))

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_dml.data.augmented_batches import augmented_batches
-from keras_dml.data.checked_integer import checked_integer
+from keras_dml._checks import checked_integer
+from keras_dml.data._pipeline.batches import augmented_batches
 from keras_dml.data.image_dataset import ImageDataset
 
 

@@ -1,27 +1,59 @@
 """Figures through an index, never without their agreement with exact search."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml.evaluation.agreement import agreement
-from keras_dml.evaluation.binary_codes import binary_codes
-from keras_dml.evaluation.checked_embeddings import checked_pair
-from keras_dml.evaluation.checked_ks import checked_ks
-from keras_dml.evaluation.exact_neighbours import ExactNeighbours
-from keras_dml.evaluation.neighbours import Neighbours
-from keras_dml.evaluation.pair_classes import pair_classes
-from keras_dml.evaluation.recall_of_neighbours import recall_of_neighbours
-from keras_dml.evaluation.recall_of_neighbours import without_self
+from keras_dml._checks import check_distinct
+from keras_dml._checks import checked_ks
+from keras_dml._checks import checked_pair
+from keras_dml._similarity import ROW_MULTIPLE
+from keras_dml._similarity import comparable_rows
+from keras_dml._similarity import nearest_rows
+from keras_dml._similarity import unit_rows
+from keras_dml.evaluation._labels import checked_labels
+from keras_dml.evaluation._labels import class_numbers
+from keras_dml.evaluation._labels import pair_classes
+from keras_dml.evaluation.embed import binary_codes
 
 _QUERIES_AT_ONCE = 1000
 
 
+class SearchIndex(Protocol):
+    """What is measured: an index such as `keras_dml.search` has, or one of your own.
+
+    Attributes:
+        kind: what the table calls it, such as "annoy"; "exact" for exact search.
+        metric: "cosine", for an index of embeddings, or "hamming", of packed codes.
+        count: rows in the index.
+        ids: None, as the rows must go by their numbers.
+        parameters: JSON values by name, which are written beside the figures.
+        calibration: a dataclass that is written beside them too, or None.
+    """
+
+    kind: str
+    metric: str | None
+    count: int
+    ids: np.ndarray | None
+    calibration: Any
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Settings of the index."""
+
+    def search(self, queries: npt.ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers and similarities, (n, k) each, best first, −1 for no row."""
+
+
 def index_metrics(
-    index: Neighbours,
+    index: SearchIndex,
     queries: npt.ArrayLike,
     query_labels: npt.ArrayLike,
     gallery: npt.ArrayLike | None = None,
@@ -77,8 +109,12 @@ def index_metrics(
     if index.metric == "hamming" and queries.dtype != np.uint8:
         queries = binary_codes(queries)
         rows = queries if gallery is None else binary_codes(gallery)
-    exact = ExactNeighbours()
-    exact.build(rows)
+    others = comparable_rows(rows, ROW_MULTIPLE)
+
+    def search_exactly(queries, k):
+        some = comparable_rows(queries, 1)
+        return nearest_rows(some, others, len(rows), k, queries.dtype == np.uint8)
+
     own = np.arange(len(queries)) if gallery is None else None
     most = min(max(ks), len(rows) - (own is not None))
 
@@ -87,12 +123,12 @@ def index_metrics(
     seconds = 0.0
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
-        found, lap = _timed(index, queries[part], most, own, part)
+        found, lap = _timed(index.search, queries[part], most, own, part)
         seconds += lap
         for k, share in _recall(found, classes, part, ks).items():
             hits[k] += share * len(found)
         wanted = most if start == 0 else 1
-        nearest, lap = _timed(exact, queries[part], wanted, own, part)
+        nearest, lap = _timed(search_exactly, queries[part], wanted, own, part)
         near = found[:, :1], nearest[:, :1], queries[part], rows
         first[part] = agreement(*near)
         if start == 0:
@@ -112,9 +148,9 @@ def index_metrics(
     }
 
 
-def _timed(index, queries, k, own, part):
+def _timed(search, queries, k, own, part):
     start = time.perf_counter()
-    found, _ = index.search(queries, k if own is None else k + 1)
+    found, _ = search(queries, k if own is None else k + 1)
     seconds = time.perf_counter() - start
     return (found if own is None else without_self(found, own[part])), seconds
 
@@ -122,7 +158,230 @@ def _timed(index, queries, k, own, part):
 def _recall(found, classes, part, ks):
     # A K beyond all there is to find asks for all of it.
     within = {k: min(k, found.shape[1]) for k in ks}
-    recalls = recall_of_neighbours(
+    recalls = recall_of_neighbors(
         found, classes[0][part], classes[1], sorted(set(within.values()))
     )
     return {k: recalls[place] for k, place in within.items()}
+
+
+_BLOCK_VALUES = 2**22
+
+
+def agreement(
+    found_ids: npt.ArrayLike,
+    exact_ids: npt.ArrayLike,
+    queries: npt.ArrayLike,
+    gallery: npt.ArrayLike | None = None,
+    tolerance: float = 1e-6,
+) -> np.ndarray:
+    """Gives for each query the share of the k found that are among its k nearest.
+
+    Neighbors are compared by how near they are, not by id: one counts if it is as near
+    as the k-th nearest, so of two duplicates either is right. At k = 1 this tells
+    whether the nearest was found.
+
+    Args:
+        found_ids: (n, k) integers, the gallery rows found for each query, no row twice;
+            −1 where nothing was found, which never agrees.
+        exact_ids: (n, k) integers, the rows that are nearest, best first, none twice.
+        queries: (n, dim) float16, float32 or float64, compared by cosine, or (n, bytes)
+            uint8 packed codes, compared by Hamming distance.
+        gallery: (m, dim) or (m, bytes), the rows that the ids number. None: the queries
+            themselves.
+        tolerance: how much lower the cosine may be and still count as equal, at least
+            0.
+
+    Returns:
+        The shares, float64 (n,) in 0 … 1. Their mean is the agreement of the search.
+
+    Raises:
+        ValueError: if the embeddings are empty or not finite, the shapes do not fit
+            together, an id numbers no row or is in a row twice, or tolerance is no
+            number or out of range.
+
+    Example:
+        >>> gallery = [[0.9, 0.1], [1.0, 0.0], [2.0, 0.0]]
+        >>> agreement([[1], [1]], [[2], [0]], [[1.0, 0.0], [0.8, 0.2]], gallery)
+        array([1., 0.])
+    """
+    if (
+        not isinstance(tolerance, Real)
+        or isinstance(tolerance, bool)
+        or not 0 <= tolerance < math.inf
+    ):
+        raise ValueError(
+            "tolerance must be a number, at least 0 and finite, such as 1e-6; got "
+            f"{tolerance!r}."
+        )
+    queries, gallery = checked_pair(queries, gallery)
+    gallery = queries if gallery is None else gallery
+    found_ids, exact_ids = np.asarray(found_ids), np.asarray(exact_ids)
+    _check_ids(found_ids, "found_ids", len(queries), -1, len(gallery))
+    _check_ids(exact_ids, "exact_ids", len(queries), 0, len(gallery))
+    if found_ids.shape != exact_ids.shape:
+        raise ValueError(
+            "found_ids and exact_ids must be of one shape; got "
+            f"{found_ids.shape} and {exact_ids.shape}. Search for the same k."
+        )
+    found = _similarities(queries, gallery, found_ids)
+    kth = _similarities(queries, gallery, exact_ids[:, -1:])
+    return np.mean((found_ids >= 0) & (found >= kth - tolerance), axis=1)
+
+
+def _check_ids(ids, name, queries, lowest, rows):
+    if (
+        ids.ndim != 2
+        or len(ids) != queries
+        or not ids.size
+        or ids.dtype.kind not in "iu"
+    ):
+        raise ValueError(
+            f"{name} must be integers of shape ({queries}, k), k a query; got "
+            f"{ids.dtype} of shape {ids.shape}. Pass the ids as a search gives them."
+        )
+    if ids.min() < lowest or ids.max() >= rows:
+        raise ValueError(
+            f"{name} must lie in {lowest} … {rows - 1}, the rows of the gallery; got "
+            f"{ids.min()} … {ids.max()}. Pass the gallery that was searched."
+        )
+    check_distinct(ids, name)
+
+
+def _similarities(queries, gallery, ids):
+    similarities = np.empty(ids.shape)
+    step = max(1, _BLOCK_VALUES // (gallery.shape[1] * ids.shape[1]))
+    for start in range(0, len(ids), step):
+        block = ids[start : start + step]
+        rows = gallery[block.ravel()]
+        own = queries[start : start + step]
+        if queries.dtype == np.uint8:
+            different = np.unpackbits(rows.reshape(*block.shape, -1) ^ own[:, None], -1)
+            similarities[start : start + step] = -different.sum(axis=-1, dtype=np.int64)
+        else:
+            # In float64: float32 sums of 2,048 products differ by about the tolerance.
+            rows = unit_rows(rows).reshape(*block.shape, -1).astype(np.float64)
+            own = unit_rows(own).astype(np.float64)[:, :, None]
+            similarities[start : start + step] = (rows @ own)[:, :, 0]
+    return similarities
+
+
+def recall_of_neighbors(
+    ids: npt.ArrayLike,
+    query_labels: npt.ArrayLike,
+    gallery_labels: npt.ArrayLike,
+    ks: Sequence[int] = (1, 2, 4, 8),
+) -> dict[int, float]:
+    """Gives the share of queries with an image of their class among the first K ids.
+
+    Args:
+        ids: (n, k) integers, for each query rows of the gallery, nearest first, −1
+            where the index found nothing; k at least the largest of `ks`. Where queries
+            search one another, pass them through `without_self` first.
+        query_labels: (n,) integers of any size, or strings.
+        gallery_labels: (m,), of the same kind.
+        ks: the ranks K, distinct and at least 1.
+
+    Returns:
+        For each K its recall, in 0 … 1.
+
+    Raises:
+        ValueError: if the shapes, types or labels do not fit together, an id is not in
+            −1 … m − 1, or ks are not distinct integers of 1 … k.
+
+    Example:
+        >>> recall_of_neighbors([[1, 0], [0, 2]], [7, 9], [7, 8, 9], ks=(1, 2))
+        {1: 0.0, 2: 1.0}
+    """
+    ks = checked_ks(ks)
+    rows = np.size(gallery_labels)
+    if rows == 0:
+        raise ValueError(
+            "gallery_labels is empty. Pass the labels of what was indexed."
+        )
+    gallery_labels = checked_labels(gallery_labels, "gallery_labels", rows)
+    ids = _checked_ids(ids, rows)
+    if max(ks) > ids.shape[1]:
+        raise ValueError(
+            f"ks asks for {max(ks)} neighbors, but ids has {ids.shape[1]} a query. "
+            "Search for more, and fill up with −1 where there are no more."
+        )
+    query_labels = checked_labels(query_labels, "query_labels", len(ids))
+    query_classes, gallery_classes = class_numbers(query_labels, gallery_labels)
+    hits = (gallery_classes[ids] == query_classes[:, np.newaxis]) & (ids >= 0)
+    return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
+
+
+def without_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
+    """Leaves each query out of the neighbors found for it, by its id.
+
+    Where a query is not among its neighbors, as duplicates or an approximate search
+    can have it, the last neighbor goes instead: the first one is somebody else.
+
+    Args:
+        ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
+        own_ids: (n,) integers in 0 … 2^63 − 1, the id of each query in the index.
+
+    Returns:
+        The others, int64 (n, k), in the same order.
+
+    Raises:
+        ValueError: if the shapes do not fit together, k is below 1, an id is no
+            integer or out of range, or a row of ids holds one twice.
+
+    Example:
+        >>> without_self([[0, 2, 1], [0, 2, 3]], [0, 1]).tolist()
+        [[2, 1], [0, 2]]
+    """
+    others = ~is_self(ids, own_ids)
+    return np.asarray(ids, np.int64)[others].reshape(len(others), -1)
+
+
+def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
+    """Marks, in each row, the one neighbor that `without_self` leaves out.
+
+    Args:
+        ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
+        own_ids: (n,) integers in 0 … 2^63 − 1, the id of each query in the index.
+
+    Returns:
+        Booleans (n, k + 1), one of each row true.
+
+    Raises:
+        ValueError: if the shapes do not fit together, k is below 1, an id is no
+            integer or out of range, or a row of ids holds one twice.
+    """
+    ids = _checked_ids(ids)
+    own_ids = np.asarray(own_ids)
+    if own_ids.shape != (len(ids),) or ids.shape[1] < 2:
+        raise ValueError(
+            "ids must have shape (n, k + 1) with k at least 1, and own_ids (n,); got "
+            f"{ids.shape} and {own_ids.shape}. Search for one neighbor more."
+        )
+    wrong = own_ids
+    if own_ids.dtype.kind in "iu":
+        wrong = own_ids[(own_ids < 0) | (own_ids > np.iinfo(np.int64).max)]
+    if wrong.size:
+        raise ValueError(
+            "own_ids must be integers in 0 … 2^63 − 1, the id of each query in the "
+            f"index; got {wrong[0]!r}. Pass the ids that it was built with, or row "
+            "numbers where there were none."
+        )
+    check_distinct(ids, "ids")
+    own = ids == own_ids[:, np.newaxis]
+    own[~own.any(axis=1), -1] = True
+    return own
+
+
+def _checked_ids(ids, rows=2**63):
+    ids = np.asarray(ids)
+    if ids.ndim != 2 or ids.dtype.kind not in "iu" or 0 in ids.shape:
+        raise ValueError(
+            "ids must be integers of shape (n, k), not empty, as an index gives them; "
+            f"got {ids.dtype} of shape {ids.shape}."
+        )
+    if ids.min() < -1 or ids.max() >= rows:
+        raise ValueError(
+            f"ids must lie in −1 … {rows - 1}, as an index numbers its rows; got "
+            f"{ids.min()} … {ids.max()}. Pass what a search of the same rows found."
+        )
+    return ids.astype(np.int64, copy=False)

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml.evaluation.checked_embeddings import checked_pair
-from keras_dml.evaluation.checked_ks import checked_ks
-from keras_dml.evaluation.checked_ties import checked_ties
-from keras_dml.evaluation.class_numbers import checked_labels
-from keras_dml.evaluation.found_within import found_within
-from keras_dml.evaluation.pair_classes import pair_classes
-from keras_dml.evaluation.pair_ids import pair_ids
-from keras_dml.evaluation.precision_at_r import precision_at_r
-from keras_dml.evaluation.rank_counts import rank_counts
-from keras_dml.evaluation.reciprocal_rank import reciprocal_rank
+from keras_dml._checks import checked_ks
+from keras_dml._checks import checked_pair
+from keras_dml._checks import checked_ties
+from keras_dml.evaluation._labels import checked_labels
+from keras_dml.evaluation._labels import pair_classes
+from keras_dml.evaluation._labels import pair_ids
+from keras_dml.evaluation._ranking.counting import rank_counts
+from keras_dml.evaluation._ranking.figures import hit_probability
+from keras_dml.evaluation._ranking.figures import precision_at_r
+from keras_dml.evaluation._ranking.figures import reciprocal_rank
 
 
 def ranking_metrics(
@@ -101,7 +101,7 @@ def ranking_metrics(
     def measure(counts):
         nearest = counts.above, counts.tied, counts.best_ties
         return [
-            *(found_within(*nearest, min(k, most), ties) for k in ks),
+            *(hit_probability(*nearest, min(k, most), ties) for k in ks),
             reciprocal_rank(*nearest, ties),
             *precision_at_r(*counts.places(), ties),
             np.ones(len(counts.above)),

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy.typing as npt
 
-from keras_dml.evaluation.checked_embeddings import checked_pair
-from keras_dml.evaluation.checked_ks import checked_ks
-from keras_dml.evaluation.checked_ties import checked_ties
-from keras_dml.evaluation.found_within import found_within
-from keras_dml.evaluation.pair_classes import pair_classes
-from keras_dml.evaluation.pair_ids import pair_ids
-from keras_dml.evaluation.rank_counts import rank_counts
+from keras_dml._checks import checked_ks
+from keras_dml._checks import checked_pair
+from keras_dml._checks import checked_ties
+from keras_dml.evaluation._labels import pair_classes
+from keras_dml.evaluation._labels import pair_ids
+from keras_dml.evaluation._ranking.counting import rank_counts
+from keras_dml.evaluation._ranking.figures import hit_probability
 
 
 def recall_at_k(
@@ -73,7 +73,7 @@ def recall_at_k(
 
     def measure(counts):
         nearest = counts.above, counts.tied, counts.best_ties
-        return [found_within(*nearest, min(k, most), ties) for k in ks]
+        return [hit_probability(*nearest, min(k, most), ties) for k in ks]
 
     recalls = rank_counts(
         queries, query_classes, gallery, gallery_classes, measure, same=same

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_dml.evaluation.checked_integer import checked_integer
-from keras_dml.evaluation.checked_ks import checked_ks
+from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_ks
 from keras_dml.evaluation.embed import embed
 from keras_dml.evaluation.recall import recall_at_k
 

@@ -8,13 +8,13 @@ import keras
 
 from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import NOT_AUTOCAST
+from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
-from keras_dml.layers.class_labels import class_labels
-from keras_dml.layers.drawn_classes import drawn_classes
+from keras_dml.layers._sampling import class_labels
+from keras_dml.layers._sampling import drawn_classes
+from keras_dml.layers._sampling import labels_of_all_replicas
+from keras_dml.layers._sampling import sampling_correction
 from keras_dml.layers.l2_normalization import l2_normalize
-from keras_dml.layers.labels_of_all_replicas import labels_of_all_replicas
-from keras_dml.layers.log_weights import log_weights
-from keras_dml.layers.rows_of import rows_of
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -173,9 +173,9 @@ class NormalizedSoftmax(keras.layers.Layer):
         drawn = drawn_classes(
             self.num_classes, self.sampled_classes, self.seed_generator
         )
-        weights = rows_of(self.class_weights, ops.concatenate([own, drawn]))
+        weights = gather_rows(self.class_weights, ops.concatenate([own, drawn]))
         logits = self._logits(embeddings, weights)
-        stand_for = log_weights(own, drawn, self.num_classes)
+        stand_for = sampling_correction(own, drawn, self.num_classes)
         logits = logits + ops.cast(stand_for, logits.dtype)
         logits = ops.where(is_class[:, None], logits, float("nan"))
         columns = ops.argmax(labels[:, None] == own[None, :], axis=1)

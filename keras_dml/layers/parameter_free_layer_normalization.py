@@ -1,4 +1,4 @@
-"""Layer normalisation without scale and offset."""
+"""Layer normalization without scale and offset."""
 
 import keras
 
@@ -7,10 +7,10 @@ from keras_dml._ops import ops
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class ParameterFreeLayerNormalization(keras.layers.Layer):
-    """Centres each feature vector and scales it to unit variance, with no weights.
+    """Centers each feature vector and scales it to unit variance, with no weights.
 
     `y = (x - mean(x)) / sqrt(var(x) + epsilon)` over the last axis, `var` being the
-    mean squared deviation. The features come out centred, which is what lets the
+    mean squared deviation. The features come out centered, which is what lets the
     sign of an embedding's dimension serve as its bit.
 
     The arithmetic is float32 or wider; the output has the layer's compute dtype.
@@ -46,12 +46,12 @@ class ParameterFreeLayerNormalization(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, x):
-        """Normalises the last axis."""
+        """Normalizes the last axis."""
         if self.compute_dtype in ("float16", "bfloat16"):
             x = ops.cast(x, "float32")
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-        y = centred * ops.rsqrt(variance + self.epsilon)
+        centered = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+        y = centered * ops.rsqrt(variance + self.epsilon)
         return ops.cast(y, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

@@ -1,4 +1,4 @@
-"""Losses that rival the normalised softmax; they need Keras alone.
+"""Losses that rival the normalized softmax; they need Keras alone.
 
 Those on pairs take (labels, embeddings); those on proxies take (labels, cosines), which
 `keras_dml.layers.Proxies` gives and whose weights it holds.

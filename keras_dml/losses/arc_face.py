@@ -4,10 +4,10 @@ import math
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
-from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses._batch import softmax_loss
 from keras_dml.losses.proxy_loss import ProxyLoss
-from keras_dml.losses.softmax_loss import softmax_loss
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")

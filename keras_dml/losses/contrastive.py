@@ -2,11 +2,11 @@
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
-from keras_dml.losses.checked_number import checked_number
-from keras_dml.losses.distances import distances
-from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses._batch import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
+from keras_dml.losses.pairwise_distances import distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")

@@ -2,10 +2,10 @@
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
-from keras_dml.losses.checked_number import checked_number
+from keras_dml.losses._batch import softmax_loss
 from keras_dml.losses.proxy_loss import ProxyLoss
-from keras_dml.losses.softmax_loss import softmax_loss
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -16,7 +16,7 @@ class CosFace(ProxyLoss):
 
     `l_y = scale (cos_y - margin)`, `l_z = scale cos_z` for all other classes z,
 
-    averaged over the batch. With margin 0 it is the normalised softmax of temperature
+    averaged over the batch. With margin 0 it is the normalized softmax of temperature
     1 / scale. It is pytorch-metric-learning's `CosFaceLoss`.
 
     Args:

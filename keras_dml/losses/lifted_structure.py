@@ -2,12 +2,12 @@
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
-from keras_dml.losses.checked_number import checked_number
-from keras_dml.losses.distances import distances
-from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
-from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses._batch import masked_log_sum_exp
+from keras_dml.losses._batch import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
+from keras_dml.losses.pairwise_distances import distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -21,7 +21,7 @@ class LiftedStructure(PairLoss):
     k being the images of other classes than i's, l those of other classes than j's, and
     `D` the Euclidean distance. That is equation 4 of the paper, TensorFlow Addons'
     `LiftedStructLoss` and pytorch-metric-learning's `LiftedStructureLoss` on embeddings
-    that it is told not to normalise.
+    that it is told not to normalize.
 
     Args:
         margin: above 0. The default, 1, is the paper's.

@@ -2,12 +2,12 @@
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
 from keras_dml.layers import l2_normalize
-from keras_dml.losses.checked_number import checked_number
-from keras_dml.losses.masked_extremes import masked_max
-from keras_dml.losses.masked_extremes import masked_min
-from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses._batch import masked_log_sum_exp
+from keras_dml.losses._batch import masked_max
+from keras_dml.losses._batch import masked_min
 from keras_dml.losses.pair_loss import PairLoss
 
 

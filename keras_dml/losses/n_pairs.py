@@ -3,8 +3,8 @@
 import keras
 
 from keras_dml._ops import ops
-from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
-from keras_dml.losses.masked_mean import masked_mean
+from keras_dml.losses._batch import masked_log_sum_exp
+from keras_dml.losses._batch import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
 
 
@@ -21,11 +21,11 @@ class NPairs(PairLoss):
     d being all classes with a pair. Make batches of 2 images a class, to waste none.
 
     The products are of the embeddings as they are. The paper's are not scaled to
-    length 1, but kept short by an L2 term, here the optimiser's: give it the output
+    length 1, but kept short by an L2 term, here the optimizer's: give it the output
     before `L2Normalization`, as with unit vectors the softmax is almost flat.
 
     It is pytorch-metric-learning's `NPairsLoss` on embeddings that it is told not to
-    normalise. TensorFlow Addons' `NpairsLoss` is the same softmax over a matrix of
+    normalize. TensorFlow Addons' `NpairsLoss` is the same softmax over a matrix of
     products that the caller computes.
 
     Args:

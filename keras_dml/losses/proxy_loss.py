@@ -7,7 +7,7 @@ import keras
 from keras_dml._ops import Loss
 from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
-from keras_dml.losses.checked_labels import checked_labels
+from keras_dml.losses._batch import checked_labels
 
 
 class ProxyLoss(Loss):

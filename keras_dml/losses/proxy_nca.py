@@ -2,9 +2,9 @@
 
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import ops
-from keras_dml.losses.checked_number import checked_number
-from keras_dml.losses.masked_log_sum_exp import masked_log_sum_exp
+from keras_dml.losses._batch import masked_log_sum_exp
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 

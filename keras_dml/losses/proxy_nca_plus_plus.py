@@ -2,9 +2,9 @@
 
 import keras
 
-from keras_dml.losses.checked_number import checked_number
+from keras_dml._checks import checked_number
+from keras_dml.losses._batch import softmax_loss
 from keras_dml.losses.proxy_loss import ProxyLoss
-from keras_dml.losses.softmax_loss import softmax_loss
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -16,9 +16,9 @@ class ProxyNCAPlusPlus(ProxyLoss):
     `D_y / temperature + log(Σ_z exp(-D_z / temperature))`,
 
     `D_z = |x - p_z|² = 2 - 2 cos_z` of unit vectors. The 2 cancels: this is
-    the normalised softmax with half the temperature, 1/18 by default.
+    the normalized softmax with half the temperature, 1/18 by default.
     It is pytorch-metric-learning's `ProxyNCALoss` with `softmax_scale=1 / temperature`.
-    The paper's other means (max pooling, layer normalisation, batches of a few classes,
+    The paper's other means (max pooling, layer normalization, batches of a few classes,
     a larger learning rate for the proxies) are not the loss's.
 
     Args:

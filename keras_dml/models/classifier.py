@@ -5,7 +5,7 @@ import copy
 import keras
 
 from keras_dml.layers import NormalizedSoftmax
-from keras_dml.layers.class_labels import whole_labels
+from keras_dml.layers._sampling import whole_labels
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")

@@ -13,8 +13,8 @@ def embedding_model(
 ) -> keras.Model:
     """Puts the paper's embedding head on a trunk.
 
-    Global average pool, parameter-free layer normalisation, a linear map without
-    bias to `dim` numbers, and L2 normalisation. The linear map is left out where
+    Global average pool, parameter-free layer normalization, a linear map without
+    bias to `dim` numbers, and L2 normalization. The linear map is left out where
     `dim` equals the trunk's width. It starts from U(-1/√width, 1/√width), as
     PyTorch's linear layer does.
 
@@ -22,7 +22,7 @@ def embedding_model(
         trunk: a model from images to (batch, rows, columns, channels) features, or
             to (batch, channels) already pooled. Its weights are shared, not copied.
         dim: numbers in an embedding, at least 1.
-        layer_norm: False leaves the layer normalisation out, to see what it does.
+        layer_norm: False leaves the layer normalization out, to see what it does.
 
     Returns:
         A model from the trunk's input to (batch, dim) float32 unit vectors.

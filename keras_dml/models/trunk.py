@@ -1,52 +1,71 @@
 """Trunks by name: the network that turns images into features."""
 
+import dataclasses
 import functools
 import os
 import warnings
+from collections.abc import Callable
 
 import keras
 
-from keras_dml.models.application_trunk import APPLICATIONS
-from keras_dml.models.application_trunk import application_trunk
-from keras_dml.models.bn_inception import bn_inception
-from keras_dml.models.conv4 import conv4
-from keras_dml.models.download_checkpoint import download_checkpoint
-from keras_dml.models.efficientnet_lite0 import efficientnet_lite0
-from keras_dml.models.efficientnet_lite0_checkpoint import efficientnet_lite0_checkpoint
-from keras_dml.models.googlenet import googlenet
-from keras_dml.models.hub_trunk import hub_trunk
-from keras_dml.models.published_trunk import PublishedTrunk
-from keras_dml.models.resnet50 import resnet50
-from keras_dml.models.torch_checkpoint import read_torch_checkpoint
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.published_file import download_checkpoint
+from keras_dml.models._checkpoints.torch_checkpoint import read_torch_checkpoint
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
+from keras_dml.models._trunks.applications import APPLICATIONS
+from keras_dml.models._trunks.applications import application_trunk
+from keras_dml.models._trunks.bn_inception import bn_inception
+from keras_dml.models._trunks.conv4 import conv4
+from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0
+from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0_checkpoint
+from keras_dml.models._trunks.googlenet import googlenet
+from keras_dml.models._trunks.hub import hub_trunk
+from keras_dml.models._trunks.resnet50 import resnet50
+
+
+@dataclasses.dataclass(frozen=True)
+class _PublishedTrunk:
+    """What there is to know about such a trunk.
+
+    Attributes:
+        build: makes it, with random weights, for an input shape of
+            (height, width, 3).
+        checkpoint: gives the path of the file with its ImageNet weights, fetched
+            where that is needed.
+        ignored_modules: modules of the published network that are not in the trunk.
+    """
+
+    build: Callable[[tuple[int, int, int]], keras.Model]
+    checkpoint: Callable[[], str]
+    ignored_modules: tuple[str, ...]
+
 
 _PUBLISHED = {
-    "resnet50": PublishedTrunk(
+    "resnet50": _PublishedTrunk(
         resnet50,
         functools.partial(
             download_checkpoint,
             "https://download.pytorch.org/models/resnet50-0676ba61.pth",
         ),
-        passed_over=("fc",),
+        ignored_modules=("fc",),
     ),
-    "googlenet": PublishedTrunk(
+    "googlenet": _PublishedTrunk(
         googlenet,
         functools.partial(
             download_checkpoint,
             "https://download.pytorch.org/models/googlenet-1378be20.pth",
         ),
-        passed_over=("fc", "aux1", "aux2"),
+        ignored_modules=("fc", "aux1", "aux2"),
     ),
-    "bn_inception": PublishedTrunk(
+    "bn_inception": _PublishedTrunk(
         bn_inception,
         functools.partial(
             download_checkpoint,
             "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
         ),
-        passed_over=("last_linear",),
+        ignored_modules=("last_linear",),
     ),
-    "efficientnet_lite0": PublishedTrunk(
-        efficientnet_lite0, efficientnet_lite0_checkpoint, passed_over=("_fc",)
+    "efficientnet_lite0": _PublishedTrunk(
+        efficientnet_lite0, efficientnet_lite0_checkpoint, ignored_modules=("_fc",)
     ),
 }
 
@@ -72,7 +91,7 @@ def trunk(
             `keras.applications` in lower case, such as "efficientnetv2b0".
             "resnet50" is v1.5, not Keras's v1. Or a KerasHub preset with an image
             backbone, such as "hub:resnet_50_imagenet" or "hub:./folder";
-            `keras_dml.models.hub_trunk` says which.
+            `keras_dml.models._trunks.hub` says which.
         input_shape: (height, width, 3) of the images.
         weights: None for random ones; "imagenet" for those that are published and
             downloaded once, or installed; "preset", or "imagenet" too, for those of a
@@ -151,7 +170,7 @@ def _published(name, input_shape, weights):
         return model
     if _is_torch(file):
         tensors = read_torch_checkpoint(file)
-        load_torch_weights(model, tensors, file, published.passed_over)
+        load_torch_weights(model, tensors, file, published.ignored_modules)
     else:
         _load_keras_weights(model, name, file)
     return model

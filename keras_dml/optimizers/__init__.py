@@ -1,4 +1,4 @@
-"""Optimisers; they need Keras alone."""
+"""Optimizers; they need Keras alone."""
 
 from keras_dml.optimizers.sgd import SGD
 

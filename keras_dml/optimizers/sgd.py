@@ -3,10 +3,12 @@
 import keras
 
 from keras_dml._ops import Optimizer
+from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
 from keras_dml._ops import weight_path
-from keras_dml.layers.rows_of import rows_of
-from keras_dml.optimizers import touched_rows
+from keras_dml.optimizers._sparse_gradient import as_rows
+from keras_dml.optimizers._sparse_gradient import is_sparse
+from keras_dml.optimizers._sparse_gradient import rows_and_values
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -22,7 +24,7 @@ class SGD(Optimizer):
     Keras's own `SGD(weight_decay=...)` is another rule: it shrinks the weights apart
     from the momentum, and it folds the learning rate into the momentum, which
     differs as soon as the learning rate changes. The L2 term reaches every trained
-    variable: class weights and the scale and offset of batch normalisation included.
+    variable: class weights and the scale and offset of batch normalization included.
 
     A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: a
     step changes the rows that it has drawn and no others. Before the rule is applied to
@@ -37,12 +39,12 @@ class SGD(Optimizer):
     So with l2 of 0 a row that is drawn ends where the rule puts it that moves every row
     in every step, given the same gradients; between two turns it lags behind by that
     sum. `set_multiplier` and `reset_momentum` let all rows make up for it first. L2
-    counts in the steps that draw the row alone, and changes the length of a normalised
+    counts in the steps that draw the row alone, and changes the length of a normalized
     weight, not its direction. Without skipped steps it is the rule itself. Where the
     gradient is dense, as on other backends, all rows follow the rule in every step.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
-    variable stays as it is while the layers around it train, batch normalisation in
+    variable stays as it is while the layers around it train, batch normalization in
     training mode included, which `trainable = False` would not let happen.
 
     Args:
@@ -52,7 +54,7 @@ class SGD(Optimizer):
         momentum: from 0 to below 1. The paper's is 0.9.
         l2: weight decay, 0 or more; PyTorch calls it `weight_decay`. The paper's is
             1e-4.
-        **kwargs: what every Keras optimiser takes, except `weight_decay`.
+        **kwargs: what every Keras optimizer takes, except `weight_decay`.
 
     Raises:
         ValueError: if learning_rate, momentum or l2 is out of range, or `weight_decay`
@@ -107,22 +109,22 @@ class SGD(Optimizer):
         """Multiplies the learning rate of some variables from the next step on.
 
         The multiplier is a variable itself: a training step that is compiled already
-        follows it, and it is saved with the optimiser.
+        follows it, and it is saved with the optimizer.
 
         Args:
-            variables: trained variables of the model that this optimiser was built
+            variables: trained variables of the model that this optimizer was built
                 for, such as `trunk.trainable_variables`.
             multiplier: 0 or more.
 
         Raises:
-            ValueError: if multiplier is out of range, the optimiser is not built yet,
+            ValueError: if multiplier is out of range, the optimizer is not built yet,
                 or it does not train one of the variables.
         """
         if not multiplier >= 0:
             raise ValueError(f"multiplier must be 0 or more; got {multiplier}.")
         if not self.built:
             raise ValueError(
-                "the optimiser has no variables yet; call "
+                "the optimizer has no variables yet; call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
         values = ops.convert_to_numpy(self.multipliers).copy()
@@ -131,14 +133,14 @@ class SGD(Optimizer):
                 values[self._get_variable_index(variable)] = multiplier
             except KeyError:
                 raise ValueError(
-                    f"this optimiser does not train {weight_path(variable)}; give "
+                    f"this optimizer does not train {weight_path(variable)}; give "
                     "variables of the model that it was built for."
                 ) from None
         self._catch_up()
         self.multipliers.assign(values)
 
     def reset_momentum(self):
-        """Sets every velocity to zero, as in an optimiser that has not stepped yet."""
+        """Sets every velocity to zero, as in an optimizer that has not stepped yet."""
         self._catch_up()
         for velocity in self.velocities:
             velocity.assign(ops.zeros(velocity.shape, velocity.dtype))
@@ -148,8 +150,8 @@ class SGD(Optimizer):
         index = self._get_variable_index(variable)
         velocity = self.velocities[index]
         rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
-        if self.rested_since[index] is not None and touched_rows.is_sparse(gradient):
-            self._update_rows(*touched_rows.touched_rows(gradient), variable, rate)
+        if self.rested_since[index] is not None and is_sparse(gradient):
+            self._update_rows(*rows_and_values(gradient), variable, rate)
             return
         gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
@@ -161,15 +163,15 @@ class SGD(Optimizer):
     def _update_rows(self, rows, gradient, variable, rate):
         index = self._get_variable_index(variable)
         velocity, rested_since = self.velocities[index], self.rested_since[index]
-        left, coasting = self._of_rest(rows_of(rested_since, rows), velocity.dtype)
-        before = rows_of(velocity, rows)
+        left, coasting = self._of_rest(gather_rows(rested_since, rows), velocity.dtype)
+        before = gather_rows(velocity, rows)
         coasted = coasting * before
-        gradient = gradient + self.l2 * (rows_of(variable, rows) - rate * coasted)
+        gradient = gradient + self.l2 * (gather_rows(variable, rows) - rate * coasted)
         moved = self.momentum * left * before + gradient
-        self.assign(velocity, touched_rows.as_rows(rows, moved))
-        self.assign_sub(variable, touched_rows.as_rows(rows, rate * (coasted + moved)))
+        self.assign(velocity, as_rows(rows, moved))
+        self.assign_sub(variable, as_rows(rows, rate * (coasted + moved)))
         next_step = ops.zeros_like(rows, dtype="float32") + self._next_step()
-        self.assign(rested_since, touched_rows.as_rows(rows, next_step))
+        self.assign(rested_since, as_rows(rows, next_step))
 
     def _next_step(self):
         return ops.cast(self.iterations + 1, "float32")
@@ -199,7 +201,7 @@ class SGD(Optimizer):
             rested_since.assign(ops.zeros(rested_since.shape, "float32") + step)
 
     def get_config(self):
-        """Adds momentum and l2 to the optimiser's configuration."""
+        """Adds momentum and l2 to the optimizer's configuration."""
         config = super().get_config()
         config.pop("weight_decay", None)
         return {**config, "momentum": self.momentum, "l2": self.l2}

@@ -8,9 +8,9 @@ import tempfile
 import keras
 import tensorflow as tf
 
+from keras_dml._checks import image_side
 from keras_dml._ops import write_archive
-from keras_dml.data import image_ops
-from keras_dml.evaluation.input_side import input_side
+from keras_dml.data import preprocess_image
 
 
 def export(
@@ -44,14 +44,13 @@ def export(
             f"{str(folder)!r} exists, and a served version is never changed in place. "
             "Name the next version."
         )
-    side = input_side(embedder)
+    side = image_side(embedder)
     if len(embedder.output_shape) != 2:
         raise ValueError(
             "embedder must give embeddings of shape (batch, dim); "
             f"{embedder.name!r} gives {embedder.output_shape}. Export the embedding "
             "model, not its trunk."
         )
-    resize = image_ops.resize_for(side, resize)
 
     def images_signature(images):
         embedding = tf.cast(embedder(images, training=False), tf.float32)
@@ -59,9 +58,7 @@ def export(
 
     def encoded_signature(encoded):
         images = tf.map_fn(
-            lambda one: image_ops.centre_crop(
-                image_ops.resize_image(image_ops.decode_image(one), resize), side
-            ),
+            lambda one: preprocess_image(one, side, resize),
             encoded,
             fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8),
         )

@@ -10,11 +10,11 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from keras_dml.data import ImageDataset
-from keras_dml.data import image_ops
-from keras_dml.evaluation import nearest_neighbours
+from keras_dml.data import preprocess_image
+from keras_dml.evaluation import nearest_neighbors
 
 _QUERIES = 12
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 _THUMBNAIL = 96  # pixels
 _RIGHT = "#1a9641"
 _WRONG = "#d7191c"
@@ -57,37 +57,37 @@ def _retrieval_figure(embeddings, dataset, seed):
     rng = np.random.default_rng(seed)
     queries = rng.permutation(queries)[:_QUERIES]
     # One more than shown, as a query may find itself.
-    wanted = min(_NEIGHBOURS + 1, len(gallery))
-    ids, similarities = nearest_neighbours(
+    wanted = min(_NEIGHBORS + 1, len(gallery))
+    ids, similarities = nearest_neighbors(
         embeddings[queries], embeddings[gallery], k=wanted
     )
     found = gallery[ids]
-    figure = Figure(figsize=(1.5 * (_NEIGHBOURS + 1), 1.6 * len(queries)))
-    axes = figure.subplots(len(queries), _NEIGHBOURS + 1, squeeze=False)
+    figure = Figure(figsize=(1.5 * (_NEIGHBORS + 1), 1.6 * len(queries)))
+    axes = figure.subplots(len(queries), _NEIGHBORS + 1, squeeze=False)
     for row, query in enumerate(queries):
         _show(axes[row, 0], dataset, query, "black", "query")
-        others = np.flatnonzero(found[row] != query)[:_NEIGHBOURS]
-        for column in range(_NEIGHBOURS):
+        others = np.flatnonzero(found[row] != query)[:_NEIGHBORS]
+        for column in range(_NEIGHBORS):
             axis = axes[row, column + 1]
             if column >= len(others):
                 axis.set_axis_off()
                 continue
-            neighbour = found[row, others[column]]
-            is_right = dataset.labels[neighbour] == dataset.labels[query]
-            colour = _RIGHT if is_right else _WRONG
+            neighbor = found[row, others[column]]
+            is_right = dataset.labels[neighbor] == dataset.labels[query]
+            color = _RIGHT if is_right else _WRONG
             similarity = similarities[row, others[column]]
-            _show(axis, dataset, neighbour, colour, f"{similarity:.2f}")
+            _show(axis, dataset, neighbor, color, f"{similarity:.2f}")
     figure.tight_layout()
     return figure
 
 
-def _show(axis, dataset, row, colour, caption):
+def _show(axis, dataset, row, color, caption):
     encoded = tf.io.read_file(dataset.paths[row])
-    axis.imshow(image_ops.resize_image(image_ops.decode_image(encoded), _THUMBNAIL))
+    axis.imshow(preprocess_image(encoded, _THUMBNAIL, _THUMBNAIL))
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
-        spine.set(color=colour, linewidth=4)
+        spine.set(color=color, linewidth=4)
     name = dataset.class_names[dataset.labels[row]]
     name = name if len(name) <= 22 else f"…{name[-21:]}"
     # File and class names are shown as they are, not as mathematics.

@@ -1,9 +1,10 @@
 """The folder that a training run writes."""
 
-import json
 import os
 import pathlib
-import tempfile
+from collections.abc import Sequence
+
+import keras
 
 
 def check_run_directory(folder: str | os.PathLike) -> None:
@@ -34,17 +35,23 @@ def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def write_json(file: str | os.PathLike, content) -> None:
-    """Writes JSON under a temporary name and renames it, so it is whole or absent."""
-    file = pathlib.Path(file)
-    handle, unfinished = tempfile.mkstemp(
-        prefix=file.name, suffix=".unfinished", dir=file.parent
-    )
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, file)
-    finally:
-        pathlib.Path(unfinished).unlink(missing_ok=True)
+class EpochLog(keras.callbacks.CSVLogger):
+    """Keras's `CSVLogger` with named columns.
+
+    `CSVLogger` takes its columns from the first epoch, and where none of them begins
+    with "val_" it adds an empty "val_" column for each.
+
+    Args:
+        file: the CSV file, written anew.
+        columns: the logs to write, after "epoch".
+    """
+
+    def __init__(self, file: str | os.PathLike, columns: Sequence[str]):
+        """Takes the file and the columns."""
+        super().__init__(str(file))
+        self.columns = list(columns)
+
+    def on_train_begin(self, logs=None):
+        """Opens the file."""
+        super().on_train_begin(logs)
+        self.keys = list(self.columns)

@@ -11,7 +11,7 @@ def step_decay(
     epochs: int,
     decay_at: Sequence[float],
     steps_per_epoch: int,
-    warm_up_epochs: int = 0,
+    frozen_epochs: int = 0,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """A schedule that multiplies the learning rate by 0.1 at some epochs.
 
@@ -22,10 +22,10 @@ def step_decay(
             whole epoch, at least 1, after which the rate is smaller. The paper's is
             (0.5,): after 15 of 30 epochs.
         steps_per_epoch: batches an epoch, at least 1.
-        warm_up_epochs: epochs before those, 0 or more.
+        frozen_epochs: epochs before those, 0 or more.
 
     Returns:
-        A schedule by the optimiser's step, which counts from 0.
+        A schedule by the optimizer's step, which counts from 0.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -35,7 +35,7 @@ def step_decay(
     for name, value, least in (
         ("epochs", epochs, 1),
         ("steps_per_epoch", steps_per_epoch, 1),
-        ("warm_up_epochs", warm_up_epochs, 0),
+        ("frozen_epochs", frozen_epochs, 0),
     ):
         if not (isinstance(value, Integral) and value >= least):
             raise ValueError(
@@ -52,7 +52,7 @@ def step_decay(
         )
     # Keras's schedule changes at the step after a boundary.
     boundaries = [
-        (warm_up_epochs + max(1, round(share * epochs))) * steps_per_epoch - 1
+        (frozen_epochs + max(1, round(share * epochs))) * steps_per_epoch - 1
         for share in decay_at
     ]
     rates = [learning_rate * 0.1**times for times in range(len(boundaries) + 1)]

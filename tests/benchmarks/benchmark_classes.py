@@ -2,7 +2,7 @@
 
 An embedding head of 512 dimensions under the softmax, batch 75, SGD with momentum and
 L2; beside it the softmax over all classes, where that is bearable, and TensorFlow's own
-`tf.nn.sampled_softmax_loss` with its sparse momentum optimiser. Time is measured with
+`tf.nn.sampled_softmax_loss` with its sparse momentum optimizer. Time is measured with
 all of them in turn; memory, each in a process of its own. Then, on fewer classes, the
 loss over all classes that each way of training reaches. Run it with
 `make benchmark-classes`.
@@ -56,8 +56,8 @@ def _batches(classes, steps, seed):
         drawn = rng.choice(classes, _BATCH // _IMAGES_PER_CLASS, replace=False)
         labels = np.repeat(drawn, _IMAGES_PER_CLASS)
         bits = np.stack([np.random.default_rng(z).integers(0, 2, 64) for z in drawn])
-        centres = np.repeat((2 * bits - 1) @ spread, _IMAGES_PER_CLASS, 0)
-        x = centres + 1.5 * rng.normal(size=centres.shape)
+        centers = np.repeat((2 * bits - 1) @ spread, _IMAGES_PER_CLASS, 0)
+        x = centers + 1.5 * rng.normal(size=centers.shape)
         yield x.astype(np.float32), labels
 
 
@@ -88,7 +88,7 @@ def _classifier(classes, sampled, by_row=True):
 
 
 def _by_tensorflow(classes, sampled):
-    """A training step with TensorFlow's sampled softmax, not normalised."""
+    """A training step with TensorFlow's sampled softmax, not normalized."""
     head = _head()
     weights = tf.Variable(tf.random.uniform((classes, _DIM), -(_DIM**-0.5), _DIM**-0.5))
     biases = tf.zeros(classes)

@@ -1,4 +1,4 @@
-"""Indexes of neighbours against exact search: time, agreement and size.
+"""Indexes of neighbors against exact search: time, agreement and size.
 
 The rows are synthetic, as in `benchmark_retrieval`, in classes of five, and 20,000 if
 `--rows` says no other number; each of 2,000 queries is a row that is left out of what
@@ -15,13 +15,13 @@ import warnings
 
 import numpy as np
 
-from keras_dml.evaluation import AnnoyNeighbours
-from keras_dml.evaluation import ExactNeighbours
-from keras_dml.evaluation import HNSWNeighbours
 from keras_dml.evaluation import agreement
-from keras_dml.evaluation import calibrated_neighbours
-from keras_dml.evaluation import recall_of_neighbours
+from keras_dml.evaluation import recall_of_neighbors
 from keras_dml.evaluation import without_self
+from keras_dml.search import AnnoyNeighbors
+from keras_dml.search import ExactNeighbors
+from keras_dml.search import HNSWNeighbors
+from keras_dml.search import calibrated_neighbors
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
 from tests.benchmarks.machine import machine
@@ -49,18 +49,18 @@ def _calibrated(kind):
         with warnings.catch_warnings():
             # The table says how far it came.
             warnings.simplefilter("ignore", UserWarning)
-            return calibrated_neighbours(kind, rows, k=1)
+            return calibrated_neighbors(kind, rows, k=1)
 
     return build
 
 
-# search_k = trees · k is Annoy's own default, here for two neighbours.
+# search_k = trees · k is Annoy's own default, here for two neighbors.
 _INDEXES = {
-    "exact": _plain(ExactNeighbours()),
-    "Annoy, 50 trees, its own search_k": _plain(AnnoyNeighbours(50, 100)),
-    "Annoy, 100 trees, search_k 20,000": _plain(AnnoyNeighbours(100, 20_000)),
+    "exact": _plain(ExactNeighbors()),
+    "Annoy, 50 trees, its own search_k": _plain(AnnoyNeighbors(50, 100)),
+    "Annoy, 100 trees, search_k 20,000": _plain(AnnoyNeighbors(100, 20_000)),
     "Annoy, calibrated": _calibrated("annoy"),
-    "HNSW, as it is": _plain(HNSWNeighbours()),
+    "HNSW, as it is": _plain(HNSWNeighbors()),
     "HNSW, calibrated": _calibrated("hnsw"),
 }
 
@@ -89,7 +89,7 @@ def _measure(title, rows, labels):
 
     medians = alternating_medians({name: search(name) for name in indexes}, _ROUNDS)
     recalls = {
-        name: recall_of_neighbours(found, labels[own], labels, ks=(1,))[1]
+        name: recall_of_neighbors(found, labels[own], labels, ks=(1,))[1]
         for name, found in ids.items()
     }
     lines = [

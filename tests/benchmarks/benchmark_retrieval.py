@@ -1,7 +1,7 @@
 """Exact retrieval against faiss, pytorch-metric-learning and the bare matrix product.
 
 The embeddings are synthetic, of the sizes of the paper's test sets: in 512 dimensions,
-drawn around a random centre for each class; codes, with a share of a class's random
+drawn around a random center for each class; codes, with a share of a class's random
 bits flipped. The noise is such that some 70 to 80 % of the queries of the largest set
 find their class first. Run it with `make benchmark-retrieval`, which writes the tables
 into BENCHMARKS.md, or one part of it, which only prints, with
@@ -39,7 +39,7 @@ _ROUNDS = 3
 _SLOW = 25
 _PACKAGES = ("numpy", "faiss-cpu", "pytorch-metric-learning", "torch")
 
-# Images, classes, and how far the images lie from their class's centre.
+# Images, classes, and how far the images lie from their class's center.
 _SETS = {
     "cub": ("CUB-200-2011", 5_924, 100, 3.4),
     "in_shop": ("In-Shop", 26_830, 3_985, 2.5),
@@ -58,7 +58,7 @@ def _sides(rows, labels, part):
 
 
 def _by_faiss(index, queries, query_labels, gallery, gallery_labels):
-    """The usual loop: one neighbour more, of which the first is taken for the query."""
+    """The usual loop: one neighbor more, of which the first is taken for the query."""
 
     def run():
         itself = gallery is None

@@ -1,4 +1,4 @@
-"""Trains the normalised softmax here and with pytorch-metric-learning, side by side.
+"""Trains the normalized softmax here and with pytorch-metric-learning, side by side.
 
 The same network from the same weights on the same batches, and the same recipe: SGD
 with L2 in the gradient, the learning rate cut by ten at the same epochs. Run it with
@@ -21,12 +21,12 @@ from absl import flags
 from ml_collections import config_flags
 from pytorch_metric_learning.losses import NormalizedSoftmaxLoss
 
-from experiments.build import build_batches
-from experiments.build import build_models
-from experiments.build import compile_model
-from experiments.checked_seeds import checked_seeds
-from experiments.load_data import load_data
-from experiments.mean_and_spread import mean_and_spread
+from experiments._lib.build import build_batches
+from experiments._lib.build import build_models
+from experiments._lib.build import compile_model
+from experiments._lib.build import load_data
+from experiments._lib.check_config import checked_seeds
+from experiments._studies.tables import mean_and_spread
 from keras_dml import evaluation
 from tests.benchmarks.alternating_medians import pin_threads
 from tests.models.torch_conv4 import TorchConv4
@@ -45,7 +45,7 @@ _BOTH_SIDES = {
     "loss": "normalized_softmax",
     "sampled_classes": 1,
     "optimizer": "sgd",
-    "warm_up_epochs": 0,
+    "frozen_epochs": 0,
 }
 """The settings that the side in PyTorch has, whatever the config says."""
 

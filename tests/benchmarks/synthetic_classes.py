@@ -15,8 +15,8 @@ def embeddings(images, classes, spread):
         [np.arange(2 * classes) % classes, rng.integers(0, classes, images)]
     )[:images]
     labels = rng.permutation(labels)
-    centres = rng.standard_normal((classes, DIM), dtype=np.float32)
-    rows = centres[labels] + np.float32(spread) * rng.standard_normal(
+    centers = rng.standard_normal((classes, DIM), dtype=np.float32)
+    rows = centers[labels] + np.float32(spread) * rng.standard_normal(
         (images, DIM), dtype=np.float32
     )
     return rows / np.linalg.norm(rows, axis=1, keepdims=True), labels
@@ -25,8 +25,8 @@ def embeddings(images, classes, spread):
 def codes(labels, bits):
     """Packed codes around random ones, a class to each."""
     rng = np.random.default_rng(1)
-    centres = rng.integers(0, 256, (labels.max() + 1, bits // 8), np.uint8)
-    rows = centres[labels]
+    centers = rng.integers(0, 256, (labels.max() + 1, bits // 8), np.uint8)
+    rows = centers[labels]
     for start in range(0, len(rows), 4096):
         block = rows[start : start + 4096]
         flipped = rng.random((len(block), bits), np.float32) < FLIPPED[bits]

@@ -175,12 +175,12 @@ def write_annotations(file, class_names=None, **fields):
 
 
 def write_images(paths, labels):
-    """JPEG files of one colour a class."""
+    """JPEG files of one color a class."""
     encoded = {}
     for path, label in zip(paths, labels, strict=True):
         if label not in encoded:
-            colour = tuple(np.random.default_rng(label).integers(0, 256, 3).tolist())
+            color = tuple(np.random.default_rng(label).integers(0, 256, 3).tolist())
             stream = io.BytesIO()
-            Image.new("RGB", (12, 10), colour).save(stream, "JPEG")
+            Image.new("RGB", (12, 10), color).save(stream, "JPEG")
             encoded[label] = stream.getvalue()
         path.write_bytes(encoded[label])

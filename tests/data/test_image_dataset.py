@@ -136,7 +136,7 @@ def test_split_that_leaves_too_few_classes_is_refused(fraction, message):
         many_classes().split_by_class(fraction)
 
 
-def centre_by_pillow(path, size, resize):
+def center_by_pillow(path, size, resize):
     with Image.open(path) as image:
         image = image.convert("RGB")
         square = image.resize((resize, resize), Image.Resampling.BILINEAR)
@@ -147,7 +147,7 @@ def centre_by_pillow(path, size, resize):
 @pytest.mark.parametrize(("size", "resize", "used"), [(14, None, 16), (9, 20, 20)])
 def test_images_are_resized_with_the_middle_cut_out(noise, size, resize, used):
     images = np.concatenate(list(noise.images(size, resize)))
-    expected = [centre_by_pillow(path, size, used) for path in noise.paths]
+    expected = [center_by_pillow(path, size, used) for path in noise.paths]
     assert images.dtype == np.uint8
     assert np.abs(images.astype(int) - np.array(expected)).max() <= 1
 
@@ -170,11 +170,11 @@ def test_images_of_queries_and_gallery_come_in_the_order_of_the_paths(noise):
 
 
 def test_grey_and_rgba_images_come_as_rgb(tmp_path, noise):
-    grey, rgba = str(tmp_path / "grey.jpg"), str(tmp_path / "rgba.png")
+    gray, rgba = str(tmp_path / "gray.jpg"), str(tmp_path / "rgba.png")
     with Image.open(noise.paths[0]) as image:
-        image.convert("L").save(grey)
+        image.convert("L").save(gray)
         image.convert("RGBA").save(rgba)
-    dataset = ImageDataset([grey, rgba], [0, 0], ["a"])
+    dataset = ImageDataset([gray, rgba], [0, 0], ["a"])
     (images,) = dataset.images(8)
     assert images.shape == (2, 8, 8, 3)
     assert (images[0] == images[0][..., :1]).numpy().all()

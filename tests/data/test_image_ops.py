@@ -5,18 +5,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_dml.data import image_ops
+from keras_dml.data._pipeline import images as image_ops
 
 HEIGHT, WIDTH = 37, 53
 
 
 @pytest.fixture(scope="module")
 def picture():
-    """Smooth colours with noise on them, so that no channel or axis looks alike."""
+    """Smooth colors with noise on them, so that no channel or axis looks alike."""
     row, column = np.mgrid[:HEIGHT, :WIDTH]
-    colours = np.stack((column * 4, row * 6, row + column * 2), axis=-1)
-    noise = np.random.default_rng(0).integers(0, 30, colours.shape)
-    return Image.fromarray((colours + noise).astype(np.uint8))
+    colors = np.stack((column * 4, row * 6, row + column * 2), axis=-1)
+    noise = np.random.default_rng(0).integers(0, 30, colors.shape)
+    return Image.fromarray((colors + noise).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +55,28 @@ def with_alpha(image, alpha):
 
 FILES = {
     "PNG, RGB": lambda image, alpha: encoded(image, "PNG"),
-    "PNG, grey": lambda image, alpha: encoded(image.convert("L"), "PNG"),
-    "PNG, grey and alpha": lambda image, alpha: encoded(
+    "PNG, gray": lambda image, alpha: encoded(image.convert("L"), "PNG"),
+    "PNG, gray and alpha": lambda image, alpha: encoded(
         with_alpha(image.convert("L"), alpha), "PNG"
     ),
     "PNG, RGBA": lambda image, alpha: encoded(with_alpha(image, alpha), "PNG"),
     "PNG, palette": lambda image, alpha: encoded(image.quantize(200), "PNG"),
     "PNG, palette of 4 bits": lambda image, alpha: encoded(image.quantize(16), "PNG"),
-    "PNG, palette with one transparent colour": lambda image, alpha: encoded(
+    "PNG, palette with one transparent color": lambda image, alpha: encoded(
         image.quantize(200), "PNG", transparency=3
     ),
     "PNG, palette with alpha": lambda image, alpha: encoded(
         image.quantize(200), "PNG", transparency=bytes(range(200))
     ),
-    "PNG, grey with one transparent level": lambda image, alpha: encoded(
+    "PNG, gray with one transparent level": lambda image, alpha: encoded(
         image.convert("L"), "PNG", transparency=50
     ),
     "PNG, 1 bit": lambda image, alpha: encoded(image.convert("1"), "PNG"),
     "BMP, RGB": lambda image, alpha: encoded(image, "BMP"),
-    "BMP, grey": lambda image, alpha: encoded(image.convert("L"), "BMP"),
+    "BMP, gray": lambda image, alpha: encoded(image.convert("L"), "BMP"),
     "BMP, RGBA": lambda image, alpha: encoded(with_alpha(image, alpha), "BMP"),
     "GIF": lambda image, alpha: encoded(image, "GIF"),
-    "GIF, grey": lambda image, alpha: encoded(image.convert("L"), "GIF"),
+    "GIF, gray": lambda image, alpha: encoded(image.convert("L"), "GIF"),
     "GIF, animated": lambda image, alpha: encoded(
         image, "GIF", save_all=True, append_images=[image.rotate(180)]
     ),
@@ -90,9 +90,9 @@ FILES = {
 }
 LOSSY_FILES = {
     "JPEG": lambda image: encoded(image, "JPEG"),
-    "JPEG, colours at full size": lambda image: encoded(image, "JPEG", subsampling=0),
+    "JPEG, colors at full size": lambda image: encoded(image, "JPEG", subsampling=0),
     "JPEG, progressive": lambda image: encoded(image, "JPEG", progressive=True),
-    "JPEG, grey": lambda image: encoded(image.convert("L"), "JPEG"),
+    "JPEG, gray": lambda image: encoded(image.convert("L"), "JPEG"),
     "JPEG, CMYK": lambda image: encoded(image.convert("CMYK"), "JPEG"),
     "WebP": lambda image: encoded(image, "WEBP"),
 }
@@ -208,7 +208,7 @@ def numbered_pixels(side):
     ("side", "image_size", "margin"), [(8, 4, 2), (9, 4, 2), (8, 7, 0), (32, 28, 2)]
 )
 def test_centre_crop_leaves_equal_margins(side, image_size, margin):
-    crop = image_ops.centre_crop(tf.constant(numbered_pixels(side)), image_size)
+    crop = image_ops.center_crop(tf.constant(numbered_pixels(side)), image_size)
     assert crop.shape == (image_size, image_size, 3)
     assert crop[0, 0].numpy().tolist() == [margin, margin, 0]
     last = margin + image_size - 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_dml.data.read_images import read_images
+from keras_dml.data._pipeline.images import read_images
 
 
 def batches_of(rows, size):

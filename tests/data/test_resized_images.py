@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-module = importlib.import_module("keras_dml.data.resized_images")
+module = importlib.import_module("keras_dml.data._pipeline.batches")
 
 SIDE = 16
 

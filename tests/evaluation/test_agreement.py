@@ -22,7 +22,7 @@ GALLERY = np.array([[3.0, 4.0], [6.0, 8.0], [3.0, 4.0003], [-1.0, -1.0]])
     ],
     ids=["the same", "a duplicate", "a little farther", "far off", "nothing found"],
 )
-def test_neighbours_agree_when_they_are_as_near(found, expected):
+def test_neighbors_agree_when_they_are_as_near(found, expected):
     shares = agreement(np.array(found)[:, None], [[0], [0]], QUERIES, GALLERY)
     assert shares.tolist() == expected
 
@@ -58,7 +58,7 @@ def test_share_of_k_is_that_of_the_k_nearest_sets(kind, monkeypatch):
     ]
     np.testing.assert_allclose(agreement(found, exact, queries, gallery), expected)
     assert 0 < np.mean(expected) < 1
-    module = sys.modules["keras_dml.evaluation.agreement"]
+    module = sys.modules["keras_dml.evaluation.index_metrics"]
     monkeypatch.setattr(module, "_BLOCK_VALUES", 100)
     np.testing.assert_allclose(agreement(found, exact, queries, gallery), expected)
 
@@ -81,7 +81,7 @@ def test_ids_that_number_no_row_are_refused(found, exact, message):
         agreement(found, exact, QUERIES, GALLERY)
 
 
-def test_several_neighbours_may_be_missing():
+def test_several_neighbors_may_be_missing():
     shares = agreement([[0, -1, -1]], [[0, 1, 2]], QUERIES[:1], GALLERY)
     assert shares.tolist() == [1 / 3]
 

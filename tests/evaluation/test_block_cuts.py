@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_dml.evaluation.block_cuts import block_cuts
-from keras_dml.evaluation.block_cuts import block_side
+from keras_dml.evaluation._ranking.blocks import block_cuts
+from keras_dml.evaluation._ranking.blocks import block_side
 
 class_sizes = st.lists(st.integers(0, 300), min_size=1, max_size=60).filter(any)
 

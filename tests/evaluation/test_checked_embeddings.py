@@ -2,9 +2,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.checked_embeddings import checked_embeddings
-from keras_dml.evaluation.checked_embeddings import checked_floats
-from keras_dml.evaluation.checked_embeddings import checked_pair
+from keras_dml._checks import checked_embeddings
+from keras_dml._checks import checked_floats
+from keras_dml._checks import checked_pair
 
 
 @pytest.mark.parametrize(

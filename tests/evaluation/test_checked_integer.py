@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.checked_integer import checked_integer
+from keras_dml._checks import checked_integer
 
 
 @pytest.mark.parametrize("value", [1, 9, np.int64(9), np.uint8(1)])

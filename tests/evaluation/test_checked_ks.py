@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.checked_ks import checked_ks
+from keras_dml._checks import checked_ks
 
 
 @pytest.mark.parametrize("ks", [(4, 1), [4, 1], np.array([4, 1], np.int32)])

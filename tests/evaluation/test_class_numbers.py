@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.class_numbers import checked_labels
-from keras_dml.evaluation.class_numbers import class_numbers
+from keras_dml.evaluation._labels import checked_labels
+from keras_dml.evaluation._labels import class_numbers
 
 
 def numbers_of(queries, gallery):

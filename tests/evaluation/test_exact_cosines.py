@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.exact_cosines import exact_cosines
-from keras_dml.evaluation.exact_cosines import exact_cosines_at
-from keras_dml.evaluation.exact_cosines import make_exact
-from keras_dml.evaluation.exact_cosines import rounding_margin
-from keras_dml.evaluation.unit_rows import unit_rows
+from keras_dml._similarity import exact_cosines
+from keras_dml._similarity import exact_cosines_at
+from keras_dml._similarity import make_exact
+from keras_dml._similarity import rounding_margin
+from keras_dml._similarity import unit_rows
 
 
 def rows(count, dim, seed=0):

@@ -4,11 +4,11 @@ import json
 import numpy as np
 import pytest
 
-from keras_dml.evaluation import AnnoyNeighbours
 from keras_dml.evaluation import binary_codes
-from keras_dml.evaluation import calibrated_neighbours
 from keras_dml.evaluation import index_metrics
 from keras_dml.evaluation import recall_at_k
+from keras_dml.search import AnnoyNeighbors
+from keras_dml.search import calibrated_neighbors
 from tests.evaluation.brute_force import brute_force
 
 LABELS = np.arange(240) % 15
@@ -21,7 +21,7 @@ def embeddings():
 
 
 def built(rows, **settings):
-    index = AnnoyNeighbours(**settings)
+    index = AnnoyNeighbors(**settings)
     index.build(rows)
     return index
 
@@ -83,7 +83,7 @@ def test_index_of_codes_is_searched_with_codes(embeddings):
 
 
 def test_calibration_comes_along_and_json_keeps_it(embeddings):
-    index = calibrated_neighbours("annoy", embeddings, 8)
+    index = calibrated_neighbors("annoy", embeddings, 8)
     metrics = index_metrics(index, embeddings, LABELS.astype(str))
     assert metrics["calibration"]["agreement"] == index.calibration.agreement
     assert json.loads(json.dumps(metrics)) == metrics
@@ -123,7 +123,7 @@ def test_lone_row_without_a_gallery_is_refused(embeddings):
     ],
 )
 def test_index_of_other_rows_is_refused(embeddings, ids, rows, message):
-    index = AnnoyNeighbours()
+    index = AnnoyNeighbors()
     index.build(embeddings[:rows], ids)
     with pytest.raises(ValueError, match=message):
         index_metrics(index, embeddings, LABELS)

@@ -19,8 +19,8 @@ def library(request, monkeypatch):
 def blobs(classes, images, dim=16, noise=0.05):
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(classes), images))
-    centres = rng.normal(size=(classes, dim))
-    return centres[labels] + noise * rng.normal(size=(len(labels), dim)), labels
+    centers = rng.normal(size=(classes, dim))
+    return centers[labels] + noise * rng.normal(size=(len(labels), dim)), labels
 
 
 def partition(labels):
@@ -51,13 +51,13 @@ def test_rows_are_compared_by_direction_alone(library):
     assert partition(clusters) == partition(labels)
 
 
-def test_each_row_is_with_its_nearest_centre(library):
+def test_each_row_is_with_its_nearest_center(library):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(200, 6))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     clusters, _ = k_means(rows, 7)
-    centres = np.array([unit[clusters == one].mean(axis=0) for one in range(7)])
-    distances = np.linalg.norm(unit[:, np.newaxis] - centres, axis=2)
+    centers = np.array([unit[clusters == one].mean(axis=0) for one in range(7)])
+    distances = np.linalg.norm(unit[:, np.newaxis] - centers, axis=2)
     assert (distances.argmin(axis=1) == clusters).mean() > 0.97
 
 

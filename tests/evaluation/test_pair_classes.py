@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.pair_classes import pair_classes
+from keras_dml.evaluation._labels import pair_classes
 
 ROWS = np.ones((2, 3))
 

@@ -4,12 +4,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
-from keras_dml.evaluation.rank_counts import rank_counts
-from keras_dml.evaluation.unit_rows import unit_rows
+from keras_dml.evaluation._ranking.counting import rank_counts
 
-# `keras_dml.evaluation.rank_counts` is the module; its tiles are made small here.
+# `keras_dml.evaluation._ranking.counting` is the module; its tiles are made small here.
 module = sys.modules[rank_counts.__module__]
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
-from keras_dml.evaluation.rank_counts import rank_counts
-from keras_dml.evaluation.unit_rows import unit_rows
+from keras_dml.evaluation._ranking.counting import rank_counts
 
-# `keras_dml.evaluation.rank_counts` is the module; its tiles are made small here.
+# `keras_dml.evaluation._ranking.counting` is the module; its tiles are made small here.
 module = sys.modules[rank_counts.__module__]
 
 KS = (1, 2, 5, 400)
@@ -26,7 +26,7 @@ sign_rows = st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4)
 
 
 @st.composite
-def labelled_rows(draw, least=1, most=7):
+def labeled_rows(draw, least=1, most=7):
     rows = draw(st.lists(sign_rows, min_size=least, max_size=most))
     labels = draw(st.lists(st.integers(0, 2), min_size=len(rows), max_size=len(rows)))
     return rows, labels
@@ -122,7 +122,7 @@ def dots(queries, gallery):
 
 
 @settings(max_examples=40)
-@given(labelled_rows())
+@given(labeled_rows())
 def test_ties_count_as_the_mean_over_all_their_orders(data):
     rows, labels = data
     scores = dots(rows, rows)
@@ -137,7 +137,7 @@ def test_ties_count_as_the_mean_over_all_their_orders(data):
 
 
 @settings(max_examples=40)
-@given(labelled_rows(most=4), labelled_rows(most=6))
+@given(labeled_rows(most=4), labeled_rows(most=6))
 def test_queries_search_the_gallery_alone(query_data, gallery_data):
     (queries, query_labels), (gallery, gallery_labels) = query_data, gallery_data
     expected = over_all_orders(dots(queries, gallery), query_labels, gallery_labels)

@@ -19,7 +19,7 @@ embeddings_with_ties = st.one_of(sign_rows, st.just([0, 0, 0, 0]))
 
 
 @st.composite
-def labelled_rows(draw, least=1):
+def labeled_rows(draw, least=1):
     rows = draw(st.lists(embeddings_with_ties, min_size=least, max_size=12))
     labels = draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows)))
     return rows, labels
@@ -69,14 +69,14 @@ def minus_hamming(queries, gallery):
     ]
 
 
-@given(labelled_rows(), st.sampled_from([np.float16, np.float32, np.float64]))
+@given(labeled_rows(), st.sampled_from([np.float16, np.float32, np.float64]))
 def test_self_retrieval_is_the_naive_definition(data, dtype):
     rows, labels = data
     expected = naive_recall(dots(rows, rows), labels, labels, KS, True)
     assert recall_at_k(np.array(rows, dtype), labels, ks=KS) == pytest.approx(expected)
 
 
-@given(labelled_rows(), labelled_rows())
+@given(labeled_rows(), labeled_rows())
 def test_query_against_gallery_is_the_naive_definition(query_data, gallery_data):
     (queries, query_labels), (gallery, gallery_labels) = query_data, gallery_data
     scores = dots(queries, gallery)
@@ -91,7 +91,7 @@ def test_query_against_gallery_is_the_naive_definition(query_data, gallery_data)
     assert found == pytest.approx(expected)
 
 
-@given(labelled_rows(), labelled_rows(), st.booleans())
+@given(labeled_rows(), labeled_rows(), st.booleans())
 def test_codes_are_compared_by_counting_differing_bits(
     query_data, gallery_data, self_retrieval
 ):
@@ -133,7 +133,7 @@ def test_recall_of_real_valued_embeddings_is_that_of_a_full_sort():
 
 @pytest.mark.parametrize("itself", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
-def test_recall_is_that_of_neighbours_found_by_faiss(itself, packed):
+def test_recall_is_that_of_neighbors_found_by_faiss(itself, packed):
     faiss = pytest.importorskip("faiss")
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 250, 3000)
@@ -174,7 +174,7 @@ def test_recall_is_that_of_neighbours_found_by_faiss(itself, packed):
 
 def test_query_is_left_out_by_identity_when_scores_tie_across_classes():
     # Each image has a double in the other class. Dropping whichever comes first in a
-    # sort would drop the double and find a neighbour of the right class every time.
+    # sort would drop the double and find a neighbor of the right class every time.
     embeddings = np.array([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.6, 0.8]])
     labels = [0, 1, 0, 1]
     assert recall_at_k(embeddings, labels, ks=(1, 2, 3)) == {1: 0.0, 2: 0.5, 3: 1.0}
@@ -232,7 +232,7 @@ def test_collapsed_embeddings_give_chance_level_without_overflow():
 
 
 @pytest.mark.parametrize("base", [2**24, 2**53, 2**63, 2**70])
-def test_neighbouring_large_labels_are_different_classes(base):
+def test_neighboring_large_labels_are_different_classes(base):
     labels = [base, base + 1]
     assert recall_at_k(np.ones((2, 2)), labels, ks=(1,)) == {1: 0.0}
     assert recall_at_k(np.eye(2), labels, np.eye(2), labels, ks=(1,)) == {1: 1.0}

@@ -3,8 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from keras_dml.evaluation import AnnoyNeighbours
-from keras_dml.evaluation import ExactNeighbours
 from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import index_metrics
 from keras_dml.evaluation import k_means
@@ -12,6 +10,8 @@ from keras_dml.evaluation import normalized_mutual_information
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
 from keras_dml.evaluation import retrieval_metrics
+from keras_dml.search import AnnoyNeighbors
+from keras_dml.search import ExactNeighbors
 
 LABELS = np.random.default_rng(1).integers(0, 15, 120)
 
@@ -34,7 +34,7 @@ def exact(*arguments):
 
 
 def exhaustive(rows):
-    index = AnnoyNeighbours(trees=10, search_k=10**5)
+    index = AnnoyNeighbors(trees=10, search_k=10**5)
     index.build(rows)
     return index
 
@@ -79,13 +79,13 @@ def test_queries_search_the_gallery_alone(embeddings):
 
 
 def test_exact_index_adds_nothing(embeddings):
-    index = ExactNeighbours()
+    index = ExactNeighbors()
     index.build(embeddings)
     assert "index" not in retrieval_metrics(embeddings, LABELS, index=index)
 
 
 def test_agreement_falls_when_the_index_inspects_too_little(embeddings):
-    index = AnnoyNeighbours(trees=1, search_k=1)
+    index = AnnoyNeighbors(trees=1, search_k=1)
     index.build(embeddings)
     metrics = retrieval_metrics(embeddings, LABELS, index=index)
     assert metrics["index"]["agreement@1"] < 0.9

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_dml.evaluation.unit_rows import unit_rows
+from keras_dml._similarity import unit_rows
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -42,5 +42,5 @@ def test_added_rows_are_zero_and_come_last():
 def test_blocks_join_without_a_seam(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(11, 3))
     whole = unit_rows(rows, 4)
-    monkeypatch.setattr("keras_dml.evaluation.unit_rows._BLOCK_VALUES", 6)
+    monkeypatch.setattr("keras_dml._similarity._BLOCK_VALUES", 6)
     np.testing.assert_array_equal(unit_rows(rows, 4), whole)

@@ -42,16 +42,16 @@ def _run_module(module, *arguments, cwd):
 
 
 def write_photos(root, classes=6, images=6, side=40, suffix="jpg"):
-    """Writes root/train and root/test: noisy images of one colour a class."""
+    """Writes root/train and root/test: noisy images of one color a class."""
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
         for number in range(classes):
             folder = root / split / f"{split} class {number}"
             folder.mkdir(parents=True)
-            colour = rng.integers(0, 256, 3)
+            color = rng.integers(0, 256, 3)
             for copy in range(images):
                 noise = rng.normal(0, 20, (side, side + 10, 3))
-                pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+                pixels = np.clip(color + noise, 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{copy}.{suffix}")
     return root
 
@@ -65,7 +65,7 @@ SMALL = (
     "--config.dim=20",
     "--config.classes=4",
     "--config.images_per_class=3",
-    "--config.warm_up_epochs=0",
+    "--config.frozen_epochs=0",
     "--config.epochs=2",
     "--config.ks=(1,2)",
 )

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.ablation_report import write_ablation_report
-from experiments.claims import Variant
+from experiments._studies.ablation_report import write_ablation_report
+from experiments._studies.claims import Variant
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
@@ -90,7 +90,7 @@ def run(photos, folder, *arguments):
         f"--data_dir={photos}",
         f"--output_dir={folder}",
         "--seeds=3",
-        "--claim=layer normalisation",
+        "--claim=layer normalization",
         *arguments,
     )
 

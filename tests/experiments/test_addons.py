@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from experiments.build import build_batches
-from experiments.build import build_models
-from experiments.build import compile_model
-from experiments.check_config import check_config
+from experiments._lib.build import build_batches
+from experiments._lib.build import build_models
+from experiments._lib.build import compile_model
+from experiments._lib.build import make_optimizer
+from experiments._lib.check_config import check_config
+from experiments._lib.losses import find_loss
 from experiments.configs import image_folder
-from experiments.losses import find_loss
-from experiments.optimizers import make_optimizer
 from keras_dml._ops import IS_KERAS_2
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
@@ -29,7 +29,7 @@ def small_config(**settings):
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
     config.classes, config.images_per_class = 5, 2
-    config.warm_up_epochs = 0
+    config.frozen_epochs = 0
     config.update(settings)
     return config
 
@@ -80,8 +80,8 @@ def test_name_that_addons_lacks_is_said_with_those_it_has(setting, value, others
 
 @needs_addons
 def test_warm_up_with_an_optimizer_of_addons_is_refused():
-    config = small_config(optimizer="tfa:LAMB", warm_up_epochs=1)
-    with pytest.raises(ValueError, match=r"warm_up_epochs must be 0 with .*tfa:LAMB"):
+    config = small_config(optimizer="tfa:LAMB", frozen_epochs=1)
+    with pytest.raises(ValueError, match=r"frozen_epochs must be 0 with .*tfa:LAMB"):
         check_config(config)
 
 

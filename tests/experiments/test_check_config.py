@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.check_config import check_config
+from experiments._lib.check_config import check_config
 from experiments.configs import glyph_strings
 from experiments.configs import glyphs
 from experiments.configs import image_folder

@@ -1,10 +1,10 @@
 import pytest
 
-from experiments.check_config import check_config
-from experiments.claims import CLAIMS
-from experiments.claims import variants_of
+from experiments._lib.check_config import check_config
+from experiments._studies.claims import CLAIMS
+from experiments._studies.claims import variants_of
 from experiments.configs import omniglot
-from experiments.recipe import recipe
+from experiments.configs.recipe import recipe
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -29,7 +29,7 @@ def test_values_of_the_papers_recipe():
         for claim in CLAIMS
     }
     assert found == {
-        "layer normalisation": ["with", "without"],
+        "layer normalization": ["with", "without"],
         "temperature": ["0.0125", "0.025", "0.05", "0.1", "0.2"],
         "images per class": ["1", "3", "5", "15", "25"],
         "dimension": ["128", "256", "512", "1024", "2048"],

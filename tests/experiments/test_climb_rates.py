@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from experiments.climb_rates import best_rate
-from experiments.climb_rates import climb_rates
+from experiments._studies.climb_rates import best_rate
+from experiments._studies.climb_rates import climb_rates
 
 
 def peak_at(rate):

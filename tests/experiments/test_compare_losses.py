@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from experiments.climb_rates import best_rate
+from experiments._studies.climb_rates import best_rate
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
@@ -114,7 +114,7 @@ def test_loss_that_diverges_is_left_out_and_others_go_on(finished, tmp_path):
     process = run(photos, again, diverging)
     assert process.returncode == 2
     assert "every loss diverged" in process.stderr
-    # The normalised softmax is done, as are the validation runs of the other.
+    # The normalized softmax is done, as are the validation runs of the other.
     for rates, loss in (
         (("3e+29", "1e+30", "3e+30"), "normalized_softmax"),
         (("3e+30", "1e+31", "3e+31"), "triplet_semi_hard"),

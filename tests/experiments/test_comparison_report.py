@@ -3,8 +3,8 @@ import csv
 import numpy as np
 from PIL import Image
 
-from experiments.comparison_report import ComparedLoss
-from experiments.comparison_report import write_comparison_report
+from experiments._studies.comparison_report import ComparedLoss
+from experiments._studies.comparison_report import write_comparison_report
 
 
 def made_up_run(recall, nmi=None):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import keras_dml
-from experiments.build import build_models
-from experiments.check_config import check_config
-from experiments.load_data import PAPER_LOADERS
-from experiments.load_data import load_data
+from experiments._lib.build import PAPER_LOADERS
+from experiments._lib.build import build_models
+from experiments._lib.build import load_data
+from experiments._lib.check_config import check_config
 from tests.data.miniature_archives import use_counts
 from tests.data.miniature_archives import write_in_shop
 from tests.experiments.programs import run_with_counts
@@ -122,7 +122,7 @@ def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         use_counts(patch, "in_shop", counts)
-        _, test = keras_dml.data.in_shop(tmp_path / "shop")
+        _, test = keras_dml.data.datasets.in_shop(tmp_path / "shop")
     embedder = keras.models.load_model(run / "embedding.keras")
     images = np.concatenate(list(test.images(28, 32).as_numpy_iterator()))
     embeddings = embedder.predict(images, verbose=0)

@@ -40,7 +40,7 @@ def convert(checkpoint, output, name="resnet50"):
 def assert_features_are_the_peers(weights, peer):
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     pixels = torch_parity.noise(2, 64, 64)
-    inputs = torch_parity.normalised(pixels / 255, mean, std)
+    inputs = torch_parity.normalized(pixels / 255, mean, std)
     expected = torch_parity.outputs_of(peer, inputs)["layer4"]
     model = trunk("resnet50", (64, 64, 3), weights=str(weights))
     found = model.predict(pixels, verbose=0)

@@ -5,7 +5,7 @@ import zipfile
 import keras
 import pytest
 
-from experiments.load_run import load_embedder
+from experiments._lib.load_run import load_embedder
 from keras_dml._ops import IS_KERAS_2
 
 

@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 
 import keras_dml
-from experiments.build import build_batches
-from experiments.build import build_models
-from experiments.build import compile_model
-from experiments.check_replicas import check_replicas
+from experiments._lib.build import build_batches
+from experiments._lib.build import build_models
+from experiments._lib.build import compile_model
+from experiments._lib.check_config import check_replicas
+from experiments._lib.losses import LOSSES
+from experiments._lib.losses import batch_shape
 from experiments.configs import image_folder
-from experiments.losses import LOSSES
-from experiments.losses import batch_shape
 from tests.experiments.programs import write_photos
 
 
@@ -27,7 +27,7 @@ def small_config(loss):
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
     config.classes, config.images_per_class = 4, 3
-    config.warm_up_epochs = 0
+    config.frozen_epochs = 0
     return config
 
 

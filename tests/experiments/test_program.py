@@ -1,6 +1,6 @@
 import pytest
 
-from experiments import program
+from experiments._lib import program
 
 
 @pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, ImportError])

@@ -3,8 +3,8 @@ import json
 import ml_collections
 import pytest
 
-from experiments.runs_folder import claim_folder
-from experiments.runs_folder import finished_run
+from experiments._studies.runs_folder import claim_folder
+from experiments._studies.runs_folder import finished_run
 from keras_dml.data import ImageDataset
 
 TEST = ImageDataset([f"{row}.png" for row in range(6)], [0, 0, 0, 1, 1, 1], ("a", "b"))

@@ -25,7 +25,7 @@ def train(config, folder, *arguments):
 
 def test_glyphs_gain_more_than_25_points_over_raw_pixels(tmp_path):
     metrics = train("glyphs", tmp_path / "run")
-    _, test = keras_dml.data.glyphs()
+    _, test = keras_dml.data.datasets.glyphs()
     images = np.concatenate(list(test.images(28, 32).as_numpy_iterator()))
     pixels = images.reshape(len(images), -1).astype(np.float32)
     raw = keras_dml.evaluation.recall_at_k(pixels, test.labels, ks=(1,))[1]

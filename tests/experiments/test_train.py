@@ -127,7 +127,7 @@ def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path
         "--logical_cpus=2",
         f"--config.sampled_classes={share}",
         "--config.validation_classes=0.34",
-        "--config.warm_up_epochs=1",
+        "--config.frozen_epochs=1",
         "--config.epochs=3",
         "--config.evaluate_every=2",
     )
@@ -155,7 +155,7 @@ def test_another_loss_trains_with_replicas_and_a_warm_up(photos, tmp_path):
         folder,
         "--config.loss=n_pairs",
         "--logical_cpus=2",
-        "--config.warm_up_epochs=1",
+        "--config.frozen_epochs=1",
         "--config.epochs=1",
     )
     assert finished.returncode == 0, finished.stderr
@@ -175,7 +175,7 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
     finished = run_train(
         photos,
         folder,
-        "--config.warm_up_epochs=2",
+        "--config.frozen_epochs=2",
         "--config.epochs=1",
         "--config.balanced=False",
         "--config.layer_norm=False",
@@ -197,7 +197,7 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
         ),
         (["--config.classes=7"], "classes=7"),
         (["--config.balanced=False", "--config.classes=20"], "batch_size=60"),
-        (["--config.warm_up_epochs=-1"], "--config.warm_up_epochs must be at least 0"),
+        (["--config.frozen_epochs=-1"], "--config.frozen_epochs must be at least 0"),
         (["--config.trunk=resnet5"], "resnet5"),
         (["--config.loss=triplet"], "--config.loss must be one of normalized_softmax"),
         (["--config.sampled_classes=0.0"], "sampled_classes must be a share, above 0"),

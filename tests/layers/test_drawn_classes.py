@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from keras_dml._ops import IS_KERAS_2
-from keras_dml.layers.drawn_classes import drawn_classes
+from keras_dml.layers._sampling import drawn_classes
 
 pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 

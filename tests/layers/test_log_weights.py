@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 
 from keras_dml._ops import IS_KERAS_2
-from keras_dml.layers.log_weights import log_weights
+from keras_dml.layers._sampling import sampling_correction
 
 pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 
 
 def weights(own, drawn, num_classes):
     """How many classes each column stands for."""
-    found = log_weights(
+    found = sampling_correction(
         keras.ops.convert_to_tensor(own, "int32"),
         keras.ops.convert_to_tensor(drawn, "int32"),
         num_classes,

@@ -4,7 +4,7 @@ import pytest
 
 from keras_dml._ops import IS_KERAS_2
 from keras_dml.layers import NormalizedSoftmax
-from keras_dml.layers.drawn_classes import drawn_classes
+from keras_dml.layers._sampling import drawn_classes
 from tests.gradients import gradients
 from tests.layers.test_normalized_softmax import assert_close
 from tests.layers.test_normalized_softmax import cosine_logits

@@ -36,8 +36,8 @@ def draw_batch(seed, classes, images_per_class, dim=DIM):
     """(labels, embeddings): shuffled classes whose clusters overlap."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.arange(classes), images_per_class))
-    centres = rng.normal(size=(classes, dim))
-    embeddings = 0.5 * centres[labels] + rng.normal(size=(len(labels), dim))
+    centers = rng.normal(size=(classes, dim))
+    embeddings = 0.5 * centers[labels] + rng.normal(size=(len(labels), dim))
     return labels, embeddings.astype(np.float32)
 
 

@@ -35,7 +35,7 @@ def test_equals_peer(seed, classes, temperature):
     assert_equals_proxy_peer(ProxyNCAPlusPlus(temperature), peer, seed, classes)
 
 
-def test_is_the_normalised_softmax_with_half_the_temperature():
+def test_is_the_normalized_softmax_with_half_the_temperature():
     rng = np.random.default_rng(0)
     x, p = rng.normal(size=(8, 6)), rng.normal(size=(5, 6))
     labels = rng.integers(0, 5, 8)

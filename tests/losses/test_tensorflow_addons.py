@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_dml import losses
 from keras_dml._ops import ops
-from keras_dml.losses.distances import distances
+from keras_dml.losses.pairwise_distances import distances
 from tests.losses.peer import SIZES
 from tests.losses.peer import draw_batch
 from tests.losses.peer import unit

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_dml.models.bn_inception import bn_inception
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
+from keras_dml.models._trunks.bn_inception import bn_inception
 from tests.models import torch_parity
 from tests.models import torch_peers
 
@@ -25,7 +25,7 @@ def preprocessed(pixels):
     assert settings["input_space"] == "BGR"
     assert settings["input_range"] == [0, 255]
     bgr = pixels[..., [2, 1, 0]]
-    return torch_parity.normalised(bgr, settings["mean"], settings["std"])
+    return torch_parity.normalized(bgr, settings["mean"], settings["std"])
 
 
 @pytest.mark.parametrize("shape", [(64, 97), (134, 31)])

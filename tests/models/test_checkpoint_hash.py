@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from keras_dml.models.checkpoint_hash import checkpoint_hash
+from keras_dml.models._checkpoints.published_file import checkpoint_hash
 
 DIGITS = hashlib.sha256(b"weights").hexdigest()
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dml._ops import ops
-from keras_dml.models.conv4 import conv4
+from keras_dml.models._trunks.conv4 import conv4
 
 
 def convolve(x, kernel):

@@ -4,7 +4,7 @@ import hashlib
 import keras
 import pytest
 
-from keras_dml.models.download_checkpoint import download_checkpoint
+from keras_dml.models._checkpoints.published_file import download_checkpoint
 
 CONTENT = b"weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from keras_dml.models import trunk
-from keras_dml.models.efficientnet_lite0 import efficientnet_lite0
-from keras_dml.models.efficientnet_lite0_checkpoint import efficientnet_lite0_checkpoint
-from keras_dml.models.torch_checkpoint import read_torch_checkpoint
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.torch_checkpoint import read_torch_checkpoint
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
+from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0
+from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0_checkpoint
 from tests.models import torch_parity
 from tests.models import torch_peers
 
@@ -31,7 +31,7 @@ def build(peer, height, width):
 
 def features_of(peer, pixels):
     """What the peer gives before its global pool, channels last."""
-    inputs = torch_parity.normalised(pixels, MEAN, STD)
+    inputs = torch_parity.normalized(pixels, MEAN, STD)
     return peer.extract_features(inputs).detach().permute(0, 2, 3, 1).numpy()
 
 
@@ -43,7 +43,7 @@ def test_every_layer_equals_its_module(peer):
     compared = torch_parity.assert_every_layer_equals_its_module(
         build(peer, 224, 224),
         named,
-        torch_parity.normalised(pixels, MEAN, STD),
+        torch_parity.normalized(pixels, MEAN, STD),
         pixels,
     )
     modules = torch_parity.modules_with_weights(peer, but=("_fc",))
@@ -120,7 +120,7 @@ def test_published_weights_give_the_published_network_s_features(published):
 @pytest.mark.parametrize(
     ("photograph", "palace_or_daisy"), [("china.jpg", 698), ("flower.jpg", 985)]
 )
-def test_published_weights_recognise_photographs(
+def test_published_weights_recognize_photographs(
     photograph, palace_or_daisy, published
 ):
     """With the published classifier: the pixels arrive as the weights expect them."""

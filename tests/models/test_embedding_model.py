@@ -16,7 +16,7 @@ def identity(*shape):
 
 
 def expected_embeddings(features, kernel=None):
-    """The head in NumPy: pool, normalise, map, scale to length 1."""
+    """The head in NumPy: pool, normalize, map, scale to length 1."""
     x = features.astype(np.float64)
     if x.ndim == 4:
         x = x.mean((1, 2))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_dml.models.googlenet import googlenet
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
+from keras_dml.models._trunks.googlenet import googlenet
 from tests.models import torch_parity
 from tests.models import torch_peers
 
@@ -24,7 +24,7 @@ def preprocessed(pixels):
     """The published preprocessing, which the network then transforms."""
     weights = torch_peers.torchvision_models().GoogLeNet_Weights.IMAGENET1K_V1
     preset = weights.transforms()
-    return torch_parity.normalised(pixels / 255, preset.mean, preset.std)
+    return torch_parity.normalized(pixels / 255, preset.mean, preset.std)
 
 
 # Together they pad and don't pad each of the pools that round up.

@@ -10,7 +10,7 @@ import pytest
 from keras_dml._ops import ops
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
-from keras_dml.models.hub_trunk import hub_trunk
+from keras_dml.models._trunks.hub import hub_trunk
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is not installed")
 

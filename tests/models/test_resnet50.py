@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_dml.models.resnet50 import resnet50
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
+from keras_dml.models._trunks.resnet50 import resnet50
 from tests.models import torch_parity
 from tests.models import torch_peers
 
@@ -22,7 +22,7 @@ def preprocessed(pixels):
     """The published preprocessing."""
     weights = torch_peers.torchvision_models().ResNet50_Weights.IMAGENET1K_V1
     preset = weights.transforms()
-    return torch_parity.normalised(pixels / 255, preset.mean, preset.std)
+    return torch_parity.normalized(pixels / 255, preset.mean, preset.std)
 
 
 @pytest.mark.parametrize("shape", [(64, 97), (101, 50)])

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from keras_dml.models.torch_checkpoint import read_torch_checkpoint
-from keras_dml.models.torch_pickle import read_torch_pickle
+from keras_dml.models._checkpoints.torch_checkpoint import read_torch_checkpoint
+from keras_dml.models._checkpoints.torch_pickle import read_torch_pickle
 from tests.models.torch_files import legacy_of
 from tests.models.torch_files import saved
 from tests.models.torch_files import zip_of

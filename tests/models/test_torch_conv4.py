@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dml.models import embedding_model
-from keras_dml.models.conv4 import conv4
+from keras_dml.models._trunks.conv4 import conv4
 
 torch = pytest.importorskip("torch", reason="PyTorch is the peer")
 

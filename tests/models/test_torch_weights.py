@@ -4,7 +4,7 @@ import pytest
 
 from keras_dml._ops import ops
 from keras_dml._ops import weight_path
-from keras_dml.models.torch_weights import load_torch_weights
+from keras_dml.models._checkpoints.torch_weights import load_torch_weights
 
 
 def small_model(name="small"):
@@ -110,8 +110,8 @@ def test_missing_tensor_is_named(name, tensors):
 )
 def test_unknown_tensor_is_named(name, tensors):
     tensors[name] = np.zeros(3)
-    passed_over = () if name == "fc.weight" else ("fc",)
-    assert_refused(tensors, rf"unknown: {name}\. ", passed_over=passed_over)
+    ignored_modules = () if name == "fc.weight" else ("fc",)
+    assert_refused(tensors, rf"unknown: {name}\. ", ignored_modules=ignored_modules)
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 3, 1), (3, 4, 1, 3), (36,), (1, 4, 3, 1, 3)])
@@ -152,7 +152,7 @@ def test_what_is_declared_and_counters_are_passed_over(tensors):
         "stem.bn.num_batches_tracked": np.array(7),
     }
     model, bare = small_model(), small_model()
-    load_torch_weights(model, given, "file.pth", passed_over=("fc", "aux1"))
+    load_torch_weights(model, given, "file.pth", ignored_modules=("fc", "aux1"))
     load_torch_weights(bare, tensors, "file.pth")
     expected = weights_of(bare)
     for path, weight in weights_of(model).items():

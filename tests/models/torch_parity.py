@@ -35,7 +35,7 @@ def noise(batch, height, width):
     return rng.integers(0, 256, (batch, height, width, 3), np.uint8)
 
 
-def normalised(pixels, mean, std):
+def normalized(pixels, mean, std):
     """A PyTorch tensor, channels first, of (pixels - mean) / std."""
     import torch
 

@@ -64,7 +64,7 @@ def small_model():
 
 
 def compiled(optimizer):
-    """The small model, to be trained with an optimiser."""
+    """The small model, to be trained with an optimizer."""
     model = small_model()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss)
@@ -319,7 +319,7 @@ class TestRowsThatAreTouched:
     """The rule for a variable whose layer has set `updates_by_row`."""
 
     def optimizer_and_matrix(self, rows=6, l2=0.5):
-        """A built optimiser, and the matrix that it trains."""
+        """A built optimizer, and the matrix that it trains."""
         values = np.random.default_rng(0).normal(size=(rows, 3)).astype("float32")
         matrix = keras.Variable(values)
         matrix.updates_by_row = True

@@ -38,7 +38,7 @@ def train(strategy):
     x = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
     labels = np.arange(32) % 4
     options = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    warm_up = keras_dml.training.WarmUp(trunk)
+    warm_up = keras_dml.training.FreezeTrunk(trunk)
     model.fit(x, labels, epochs=1, callbacks=[warm_up], **options)
     warm = model.get_weights()
     model.fit(x, labels, epochs=3, initial_epoch=1, callbacks=[warm_up], **options)

@@ -48,7 +48,7 @@ def signatures(exported):
 
 @pytest.fixture(scope="module")
 def files(noise, tmp_path_factory):
-    """An ImageDataset of PNG and JPEG files, in RGB, grey and RGBA, of many sizes."""
+    """An ImageDataset of PNG and JPEG files, in RGB, gray and RGBA, of many sizes."""
     folder = tmp_path_factory.mktemp("files")
     paths = []
     for row, path in enumerate(noise.paths[:8]):
@@ -105,7 +105,7 @@ def test_encoded_images_give_what_evaluation_gives(embedder, signatures, files):
 def test_encoded_images_are_resized_and_cropped_as_pillow_would(
     embedder, signatures, files
 ):
-    # Pixels may differ by one grey level of 255.
+    # Pixels may differ by one gray level of 255.
     assert_served(
         signatures["serving_default"](encoded=tf.constant(contents(files))),
         embedder(middles_by_pillow(files), training=False).numpy(),

@@ -25,8 +25,8 @@ def embeddings():
     return np.random.default_rng(0).normal(size=(21, 4)).astype(np.float32)
 
 
-def coloured(folder, labels, names):
-    """An ImageDataset of one-coloured images, red as their row times ten."""
+def colored(folder, labels, names):
+    """An ImageDataset of one-colored images, red as their row times ten."""
     paths = [str(folder / f"{row}.png") for row in range(len(labels))]
     for row, path in enumerate(paths):
         Image.new("RGB", (9, 9), (10 * row, 0, 0)).save(path)
@@ -57,7 +57,7 @@ def cells(figure):
 
 
 def check_cells(dataset, embeddings, queries, gallery, seed=0):
-    """Compares the figure with neighbours found one by one; gives its queries."""
+    """Compares the figure with neighbors found one by one; gives its queries."""
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     names = np.array(dataset.class_names)[dataset.labels]
     rows = cells(module._retrieval_figure(embeddings, dataset, seed))
@@ -83,14 +83,14 @@ def check_cells(dataset, embeddings, queries, gallery, seed=0):
 
 
 def test_queries_are_beside_their_nearest_images_framed_by_class(tmp_path, embeddings):
-    dataset = coloured(tmp_path, np.arange(21) % 4, "abcd")
+    dataset = colored(tmp_path, np.arange(21) % 4, "abcd")
     first = check_cells(dataset, embeddings, range(21), range(21))
     other = check_cells(dataset, embeddings, range(21), range(21), seed=1)
     assert first != other
 
 
 def test_queries_look_in_the_gallery_alone(tmp_path, embeddings):
-    dataset = coloured(tmp_path, np.arange(21) % 3, "abc")
+    dataset = colored(tmp_path, np.arange(21) % 3, "abc")
     dataset = dataclasses.replace(dataset, is_query=np.arange(21) % 3 == 0)
     queries = np.flatnonzero(dataset.is_query)
     check_cells(dataset, embeddings, queries, np.flatnonzero(~dataset.is_query))
@@ -98,19 +98,19 @@ def test_queries_look_in_the_gallery_alone(tmp_path, embeddings):
 
 @pytest.mark.parametrize("count", [2, 4, 6])
 def test_few_images_leave_places_empty(tmp_path, embeddings, count):
-    dataset = coloured(tmp_path, np.arange(count) % 2, "ab")
+    dataset = colored(tmp_path, np.arange(count) % 2, "ab")
     check_cells(dataset, embeddings[:count], range(count), range(count))
 
 
 def test_gallery_smaller_than_a_row_leaves_places_empty(tmp_path, embeddings):
-    dataset = coloured(tmp_path, [0, 0, 1, 1], "ab")
+    dataset = colored(tmp_path, [0, 0, 1, 1], "ab")
     dataset = dataclasses.replace(dataset, is_query=[True, False, True, False])
     check_cells(dataset, embeddings[:4], [0, 2], [1, 3])
 
 
 def test_twin_of_a_query_is_shown_and_the_query_itself_is_not(tmp_path):
     embeddings = np.array([[1, 0], [1, 0], [0, 1], [0.1, 1]], np.float32)
-    dataset = coloured(tmp_path, [0, 1, 0, 1], "ab")
+    dataset = colored(tmp_path, [0, 1, 0, 1], "ab")
     for (query, *_), *found in cells(module._retrieval_figure(embeddings, dataset, 0)):
         rows = [cell[0] for cell in found if cell]
         assert sorted([query, *rows]) == [0, 1, 2, 3]
@@ -153,7 +153,7 @@ class Page(html.parser.HTMLParser):
 @pytest.mark.filterwarnings("error")
 def test_page_shows_the_pictures_and_quotes_its_texts(tmp_path):
     names = ("<b>bold</b> & $x^$", "a class whose name is much too long to be shown")
-    dataset = coloured(tmp_path, [0, 1, 0, 1], names)
+    dataset = colored(tmp_path, [0, 1, 0, 1], names)
     embeddings = np.eye(4, dtype=np.float32) + 0.1
     title, table = "run <1> & co", "  1 | <script>alert(1)</script> & 99.9\n  2 | x"
     folder = tmp_path / "deep" / "report"
@@ -175,7 +175,7 @@ def test_page_shows_the_pictures_and_quotes_its_texts(tmp_path):
 
 def test_long_class_name_is_cut_at_its_start(tmp_path):
     name = "family/genus/species_of_a_long_name_7"
-    dataset = coloured(tmp_path, [0, 0], [name])
+    dataset = colored(tmp_path, [0, 0], [name])
     ((query, _),) = [
         row[:2]
         for row in cells(

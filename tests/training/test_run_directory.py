@@ -4,8 +4,8 @@ import pathlib
 
 import pytest
 
+from keras_dml._files import write_json
 from keras_dml.training import new_run_directory
-from keras_dml.training import write_json
 
 
 def test_new_folder_is_made_with_its_parents(tmp_path):

@@ -5,12 +5,12 @@ from keras_dml.training import step_decay
 
 
 def rates(schedule, steps):
-    """The learning rate of every step, as an optimiser asks for it."""
+    """The learning rate of every step, as an optimizer asks for it."""
     return [float(schedule(ops.convert_to_tensor(step))) for step in range(steps)]
 
 
 def test_the_papers_recipe_has_sixteen_epochs_at_the_first_rate_and_fifteen_after():
-    found = rates(step_decay(0.01, 30, (0.5,), 7, warm_up_epochs=1), 31 * 7)
+    found = rates(step_decay(0.01, 30, (0.5,), 7, frozen_epochs=1), 31 * 7)
     assert found == pytest.approx([0.01] * 16 * 7 + [0.001] * 15 * 7)
 
 
@@ -24,7 +24,7 @@ def test_no_decay():
 
 
 def test_a_single_epoch_is_trained_at_the_first_rate():
-    found = rates(step_decay(0.5, 1, (0.5,), 3, warm_up_epochs=1), 6)
+    found = rates(step_decay(0.5, 1, (0.5,), 3, frozen_epochs=1), 6)
     assert found == pytest.approx([0.5] * 6)
 
 
@@ -39,7 +39,7 @@ def test_a_single_epoch_is_trained_at_the_first_rate():
         ({"decay_at": (0.75, 0.25)}, "decay_at must be shares .* and increasing"),
         ({"decay_at": (float("nan"),)}, "decay_at must be shares"),
         ({"steps_per_epoch": 0}, "steps_per_epoch must be .* at least 1; got 0"),
-        ({"warm_up_epochs": -1}, "warm_up_epochs must be .* at least 0; got -1"),
+        ({"frozen_epochs": -1}, "frozen_epochs must be .* at least 0; got -1"),
     ],
 )
 def test_wrong_arguments_are_named(changed, message):

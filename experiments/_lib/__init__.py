@@ -1,0 +1,1 @@
+"""What the programs share: how they start and fail, and what a config names."""

@@ -1,0 +1,204 @@
+"""From a config to its data set."""
+
+import inspect
+
+import keras
+import ml_collections
+import numpy as np
+import tensorflow as tf
+
+from experiments._lib import addons
+from experiments._lib.losses import batch_shape
+from experiments._lib.losses import find_loss
+from experiments._lib.losses import loss_input
+from keras_dml import data
+from keras_dml import layers
+from keras_dml import models
+from keras_dml import optimizers
+from keras_dml import training
+
+PAPER_LOADERS = {
+    "cub200": data.cub200,
+    "cars196": data.cars196,
+    "stanford_online_products": data.stanford_online_products,
+    "in_shop": data.in_shop,
+}
+"""The paper's data sets, by what `config.data.loader` calls them."""
+
+
+def load_data(
+    config: ml_collections.ConfigDict, data_dir: str | None
+) -> tuple[data.ImageDataset, data.ImageDataset]:
+    """Loads the (train, test) sets that `config.data` names.
+
+    Args:
+        config: `config.data.loader` is "glyphs", "glyph_strings", "omniglot",
+            "image_folder" or one of `PAPER_LOADERS`; the rest of `config.data` is that
+            loader's own.
+        data_dir: the folder with the files; glyphs and strings of them need none.
+
+    Raises:
+        ValueError: if there is no such loader, it needs data_dir, or the test set can't
+            tell one model from another.
+    """
+    train, test = _load(config, data_dir)
+    if len(test.class_names) < 2 or np.bincount(test.labels).max() < 2:
+        raise ValueError(
+            f"the test set has {len(test):,} images of {len(test.class_names):,} "
+            "classes; Recall@K needs at least 2 classes, and one with 2 images."
+        )
+    return train, test
+
+
+def _load(config, data_dir):
+    options = config.data
+    if options.loader == "glyphs":
+        return data.glyphs(seed=config.seed)
+    if options.loader == "glyph_strings":
+        return data.glyph_strings(
+            options.classes, options.images_per_class, seed=config.seed
+        )
+    names = ("glyphs", "glyph_strings", "omniglot", "image_folder", *PAPER_LOADERS)
+    if options.loader not in names:
+        raise ValueError(
+            f"config.data.loader must be one of {', '.join(names)}; got "
+            f"{options.loader!r}."
+        )
+    if not data_dir:
+        raise ValueError(f"--data_dir is needed: the folder with {options.loader}.")
+    if options.loader in PAPER_LOADERS:
+        return PAPER_LOADERS[options.loader](data_dir)
+    if options.loader == "omniglot":
+        return data.omniglot(
+            f"{data_dir}/{options.train_zip}", f"{data_dir}/{options.test_zip}"
+        )
+    return data.image_folder(data_dir, options.test_fraction, config.seed)
+
+
+def build_models(
+    config: ml_collections.ConfigDict, num_classes: int
+) -> tuple[keras.Model, keras.Model, keras.Model]:
+    """Makes (the trunk, the embedding model on it, what the loss takes on that)."""
+    shape = (config.image_size, config.image_size, 3)
+    trunk = models.trunk(config.trunk, shape, config.weights or None)
+    embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
+    if config.sampled_classes < 1:
+        softmax = layers.NormalizedSoftmax(
+            num_classes, config.temperature, config.sampled_classes, config.seed
+        )
+        return trunk, embedder, models.Classifier(embedder, softmax)
+    output = loss_input(config, embedder, num_classes)
+    return trunk, embedder, keras.Model(embedder.input, output)
+
+
+def build_batches(
+    config: ml_collections.ConfigDict, train: data.ImageDataset
+) -> tf.data.Dataset:
+    """Makes the batches of `batch_shape`, balanced or not."""
+    classes, images_per_class = batch_shape(config)
+    options = {
+        "image_size": config.image_size,
+        "resize": config.resize,
+        "flip": config.flip,
+        "cache": config.cache or None,
+        "seed": config.seed,
+    }
+    if not config.balanced:
+        return data.shuffled_batches(train, classes * images_per_class, **options)
+    return data.class_balanced_batches(
+        train,
+        classes,
+        images_per_class,
+        replacement=config.replacement,
+        **options,
+    )
+
+
+def compile_model(
+    config: ml_collections.ConfigDict, model: keras.Model, steps_per_epoch: int
+) -> None:
+    """Gives the model the config's loss, optimizer and schedule."""
+    loss = find_loss(config.loss)
+    model.compile(
+        make_optimizer(config, loss.rate, steps_per_epoch),
+        loss.make(),
+        metrics=loss.metrics,
+    )
+
+
+PAPERS = "sgd"
+"""What `config.optimizer` calls the paper's, `keras_dml.optimizers.SGD`."""
+
+_ADDONS = (
+    *("AdaBelief", "AdamW", "LAMB", "LazyAdam", "NovoGrad", "ProximalAdagrad"),
+    *("RectifiedAdam", "SGDW", "Yogi"),
+)
+"""Those of TensorFlow Addons that take a schedule; the others wrap an optimizer, or
+have another kind of learning rate."""
+
+_DECAY_APART = ("AdamW", "SGDW")
+"""Those of TensorFlow Addons whose weight decay knows nothing of the learning rate."""
+
+
+def check_optimizer(name: str) -> None:
+    """Checks that there is such an optimizer.
+
+    Raises:
+        ValueError: if there is not.
+        ImportError: if TensorFlow Addons is needed and not installed.
+    """
+    if name == PAPERS:
+        return
+    if not name.startswith(addons.PREFIX):
+        raise ValueError(
+            f"--config.optimizer must be {PAPERS}, or an optimizer of TensorFlow "
+            f"Addons, such as {addons.PREFIX}LAMB; got {name!r}."
+        )
+    addons.import_addons(f"--config.optimizer={name}")
+    if name.removeprefix(addons.PREFIX) not in _ADDONS:
+        raise ValueError(
+            "--config.optimizer must be an optimizer of TensorFlow Addons that takes a "
+            f"schedule, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got {name!r}."
+        )
+
+
+def make_optimizer(
+    config: ml_collections.ConfigDict, rate: float, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
+    """Makes the config's optimizer, with the config's schedule.
+
+    One of TensorFlow Addons is given momentum and weight decay where it takes them, and
+    has its own defaults for the rest. Its weight decay is `config.l2`; AdamW and SGDW,
+    which don't multiply theirs by the learning rate, get the product.
+
+    Args:
+        config: the settings.
+        rate: times `config.learning_rate`.
+        steps_per_epoch: batches an epoch.
+    """
+
+    def schedule(first):
+        return training.step_decay(
+            first,
+            config.epochs,
+            config.decay_at,
+            steps_per_epoch,
+            config.frozen_epochs,
+        )
+
+    first = config.learning_rate * rate
+    if config.optimizer == PAPERS:
+        return optimizers.SGD(schedule(first), config.momentum, config.l2)
+    optimizers_of_addons = addons.import_addons(
+        f"--config.optimizer={config.optimizer}"
+    ).optimizers
+    name = config.optimizer.removeprefix(addons.PREFIX)
+    constructor = getattr(optimizers_of_addons, name)
+    wanted = inspect.signature(constructor).parameters
+    options = {"learning_rate": schedule(first)}
+    if "momentum" in wanted:
+        options["momentum"] = config.momentum
+    if "weight_decay" in wanted:
+        is_apart = name in _DECAY_APART and config.l2
+        options["weight_decay"] = schedule(first * config.l2) if is_apart else config.l2
+    return constructor(**options)

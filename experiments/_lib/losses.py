@@ -1,0 +1,128 @@
+"""What `--config.loss` may name: each loss, what it takes, and how it is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import ml_collections
+
+from experiments._lib import addons
+from keras_dml import layers
+from keras_dml import losses
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedLoss:
+    """A loss with what the experiments need to train with it.
+
+    Args:
+        make: makes the loss, with the values of its paper.
+        takes: "logits" of `NormalizedSoftmax`, "cosines" of `Proxies`, "embeddings" as
+            unit vectors, or "features", which are the embeddings before they are
+            scaled to length 1.
+        rate: times `config.learning_rate`, which is the normalized softmax's. The
+            losses differ in how steep they are in the cosine of a pair: 20 for a
+            temperature of 0.05, 64 for a scale of 64, about 1 for a triplet. The rates
+            make up for that, to half an order of magnitude; they were not tuned.
+        images_per_class: what the loss can use, if not what the config says; the batch
+            keeps its size.
+    """
+
+    make: Callable[[], keras.losses.Loss]
+    takes: str
+    rate: float = 1.0
+    images_per_class: int | None = None
+
+    @property
+    def is_on_pairs(self) -> bool:
+        """Whether it compares the images of a batch with each other."""
+        return self.takes in ("embeddings", "features")
+
+    @property
+    def metrics(self) -> list[str]:
+        """What Keras is to log beside the loss."""
+        return [] if self.is_on_pairs else ["accuracy"]
+
+
+LOSSES = {
+    "normalized_softmax": TrainedLoss(
+        lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
+    ),
+    "cos_face": TrainedLoss(losses.CosFace, "cosines", 0.3),
+    "arc_face": TrainedLoss(losses.ArcFace, "cosines", 0.3),
+    "proxy_nca": TrainedLoss(losses.ProxyNCA, "cosines", 10.0),
+    "proxy_nca_plus_plus": TrainedLoss(losses.ProxyNCAPlusPlus, "cosines"),
+    "proxy_anchor": TrainedLoss(losses.ProxyAnchor, "cosines"),
+    "triplet_semi_hard": TrainedLoss(losses.TripletSemiHard, "embeddings", 10.0),
+    "triplet_hard": TrainedLoss(losses.TripletHard, "embeddings", 10.0),
+    "n_pairs": TrainedLoss(losses.NPairs, "features", images_per_class=2),
+    "lifted_structure": TrainedLoss(losses.LiftedStructure, "embeddings", 3.0),
+    "contrastive": TrainedLoss(losses.Contrastive, "embeddings", 10.0),
+    "multi_similarity": TrainedLoss(losses.MultiSimilarity, "embeddings", 10.0),
+}
+"""The losses by what `config.loss` calls them; the first is the paper's."""
+
+_ADDONS = {
+    "TripletSemiHardLoss": 10.0,
+    "TripletHardLoss": 10.0,
+    "LiftedStructLoss": 3.0,
+}
+"""The losses of TensorFlow Addons that take embeddings, with their `rate`."""
+
+
+def find_loss(name: str) -> TrainedLoss:
+    """Finds one of `LOSSES`, or TensorFlow Addons' own, such as "tfa:TripletHardLoss".
+
+    Addons' losses have its own defaults. Where a batch is shared by replicas, Addons
+    adds up what they learn, and does not take the mean: give it a learning rate that
+    is smaller by their number.
+
+    Raises:
+        ValueError: if there is no such loss.
+        ImportError: if TensorFlow Addons is needed and not installed.
+    """
+    if name in LOSSES:
+        return LOSSES[name]
+    if not name.startswith(addons.PREFIX):
+        raise ValueError(
+            f"--config.loss must be one of {', '.join(LOSSES)}, or, with TensorFlow "
+            f"Addons, {' or '.join(addons.PREFIX + one for one in _ADDONS)}; got "
+            f"{name!r}."
+        )
+    losses_of_addons = addons.import_addons(f"--config.loss={name}").losses
+    name = name.removeprefix(addons.PREFIX)
+    if name not in _ADDONS:
+        raise ValueError(
+            "--config.loss must be a loss of TensorFlow Addons that takes labels and "
+            f"embeddings, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got "
+            f"{addons.PREFIX + name!r}."
+        )
+    return TrainedLoss(getattr(losses_of_addons, name), "embeddings", _ADDONS[name])
+
+
+def loss_input(
+    config: ml_collections.ConfigDict, embedder: keras.Model, num_classes: int
+) -> keras.KerasTensor:
+    """Puts on the embedding model what the config's loss takes."""
+    takes = find_loss(config.loss).takes
+    if takes == "logits":
+        softmax = layers.NormalizedSoftmax(num_classes, config.temperature)
+        return softmax(embedder.output)
+    if takes == "cosines":
+        return layers.Proxies(num_classes)(embedder.output)
+    if takes == "features":
+        return embedder.layers[-1].input
+    return embedder.output
+
+
+def batch_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
+    """The (classes, images of each) of a batch, as the config's loss can use them.
+
+    At most as many images as the config's `classes` × `images_per_class`.
+    """
+    images = find_loss(config.loss).images_per_class
+    if images is None:
+        return config.classes, config.images_per_class
+    return config.classes * config.images_per_class // images, images

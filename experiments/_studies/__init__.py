@@ -1,0 +1,1 @@
+"""What `ablation` and `compare_losses` share: many runs in one folder, and tables."""

@@ -1,0 +1,106 @@
+"""The table and the plots of an ablation."""
+
+import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments._studies.claims import Variant
+from experiments._studies.tables import flat
+from experiments._studies.tables import mean_and_spread
+from experiments._studies.tables import write_csv
+
+_COLUMNS = {
+    "R@1 float": ("float", "recall@1"),
+    "R@1 binary": ("binary", "recall@1"),
+    "MAP@R float": ("float", "map@r"),
+}
+
+
+def write_ablation_report(
+    folder: pathlib.Path,
+    variants: Mapping[str, Sequence[Variant]],
+    seeds: Sequence[int],
+    runs: Mapping[str, Mapping],
+) -> str:
+    """Writes `table.md`, `results.csv` and `claims.png`.
+
+    Args:
+        folder: where to.
+        variants: {claim: its variants}.
+        seeds: the seeds that each was run with.
+        runs: {"<variant name>,seed=<seed>": {"seconds", "metrics"}}.
+
+    Returns:
+        The table, in Markdown: percent, mean ± standard deviation over seeds (of the
+        sample, so with n - 1; none for a single seed).
+    """
+    figures = {
+        claim: [
+            {
+                column: np.array(
+                    [
+                        runs[f"{variant.name},seed={seed}"]["metrics"][kind][metric]
+                        for seed in seeds
+                    ]
+                )
+                for column, (kind, metric) in _COLUMNS.items()
+            }
+            for variant in some
+        ]
+        for claim, some in variants.items()
+    }
+    table = _table(variants, figures)
+    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    _write_csv(folder / "results.csv", variants, seeds, runs)
+    _plots(variants, figures).savefig(folder / "claims.png", dpi=100)
+    return table
+
+
+def _table(variants, figures):
+    lines = [
+        f"| claim | value | {' | '.join(_COLUMNS)} |",
+        "| --- | --- |" + " --- |" * len(_COLUMNS),
+    ]
+    for claim, some in variants.items():
+        for variant, columns in zip(some, figures[claim], strict=True):
+            label = variant.label if variant.overrides else f"**{variant.label}**"
+            cells = " | ".join(
+                mean_and_spread(100 * values) for values in columns.values()
+            )
+            lines.append(f"| {claim} | {label} | {cells} |")
+    return "\n".join(lines)
+
+
+def _write_csv(file, variants, seeds, runs):
+    rows = []
+    for claim, some in variants.items():
+        for variant in some:
+            for seed in seeds:
+                run = runs[f"{variant.name},seed={seed}"]
+                row = {"claim": claim, "value": variant.label, "seed": seed}
+                row |= {"seconds": run["seconds"]} | flat(run["metrics"])
+                rows.append(row)
+    write_csv(file, rows)
+
+
+def _plots(variants, figures):
+    figure = Figure(figsize=(4 * len(variants), 4), layout="constrained")
+    axes = figure.subplots(1, len(variants), squeeze=False, sharey=True)[0]
+    for axis, (claim, some) in zip(axes, variants.items(), strict=True):
+        places = np.arange(len(some))
+        for column in _COLUMNS:
+            values = np.array([100 * row[column] for row in figures[claim]])
+            spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
+            axis.errorbar(
+                places, values.mean(axis=1), spread, marker="o", capsize=4, label=column
+            )
+        axis.set_xticks(places, [variant.label for variant in some])
+        axis.set_title(claim)
+        axis.margins(x=0.15)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("%")
+    axes[0].legend()
+    return figure

@@ -1,0 +1,154 @@
+"""The tables and the plot of a comparison of losses."""
+
+import dataclasses
+import pathlib
+import types
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments._lib.losses import LOSSES
+from experiments._studies.climb_rates import best_rate
+from experiments._studies.tables import flat
+from experiments._studies.tables import mean_and_spread
+from experiments._studies.tables import write_csv
+
+_SHARES = {
+    "R@1": ("float", "recall@1"),
+    "MAP@R": ("float", "map@r"),
+    "NMI": ("clustering", "nmi"),
+}
+_COLORS = {"class vectors": "tab:blue", "pairs": "tab:orange"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparedLoss:
+    """What was found about a loss.
+
+    Args:
+        name: a key of `LOSSES`.
+        searched: {learning rate: R@1 on the validation classes}.
+        runs: {seed: what `train_and_measure` gives} with the best of these rates.
+    """
+
+    name: str
+    searched: Mapping[float, float]
+    runs: Mapping[int, Mapping]
+
+    @property
+    def compares(self) -> str:
+        """What an image is compared with: "class vectors" or other images, "pairs"."""
+        return "pairs" if LOSSES[self.name].is_on_pairs else "class vectors"
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the validation classes chose."""
+        return best_rate(self.searched)
+
+    def percent(self, kind: str, metric: str) -> np.ndarray:
+        """A figure of each run."""
+        return np.array(
+            [100 * run["metrics"][kind][metric] for run in self.runs.values()]
+        )
+
+
+def write_comparison_report(
+    folder: pathlib.Path,
+    compared: Sequence[ComparedLoss],
+    left_out: Mapping[str, str] = types.MappingProxyType({}),
+) -> str:
+    """Writes `table.md`, `results.csv`, `search.csv` and `comparison.png`.
+
+    Args:
+        folder: where to.
+        compared: the losses, one at least.
+        left_out: {loss: why it has no figures}.
+
+    Returns:
+        Two tables, in Markdown, the losses by R@1: the figures, mean ± standard
+        deviation over seeds (of the sample, so with n - 1; none for a single seed);
+        and the rates tried. A line below them for each loss that was left out.
+    """
+    compared = sorted(
+        compared, key=lambda loss: -loss.percent("float", "recall@1").mean()
+    )
+    shares = {
+        column: key
+        for column, key in _SHARES.items()
+        if all(key[0] in run["metrics"] for run in compared[0].runs.values())
+    }
+    tables = f"{_figures(compared, shares)}\n\n{_rates(compared)}"
+    for name, why in left_out.items():
+        tables += f"\n\n{name} is left out: {why}"
+    (folder / "table.md").write_text(tables + "\n", encoding="utf-8")
+    write_csv(
+        folder / "results.csv",
+        [
+            {"loss": loss.name, "learning rate": loss.learning_rate, "seed": seed}
+            | flat({name: run[name] for name in run if name != "metrics"})
+            | flat(run["metrics"])
+            for loss in compared
+            for seed, run in loss.runs.items()
+        ],
+    )
+    write_csv(
+        folder / "search.csv",
+        [
+            {"loss": loss.name, "learning rate": rate, "validation recall@1": recall}
+            for loss in compared
+            for rate, recall in loss.searched.items()
+        ],
+    )
+    _plot(compared, shares).savefig(folder / "comparison.png", dpi=100)
+    return tables
+
+
+def _figures(compared, shares):
+    columns = ("loss", "compares with", "learning rate", *shares, "seconds an epoch")
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    for loss in compared:
+        seconds = [run["seconds_an_epoch"] for run in loss.runs.values()]
+        cells = (
+            *(loss.name, loss.compares, f"{loss.learning_rate:g}"),
+            *(mean_and_spread(loss.percent(*key)) for key in shares.values()),
+            mean_and_spread(seconds),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _rates(compared):
+    lines = ["| loss | learning rate: R@1 on the validation classes |", "| --- | --- |"]
+    for loss in compared:
+        tried = [
+            f"**{rate:g}: {100 * recall:.1f}**"
+            if rate == loss.learning_rate
+            else f"{rate:g}: {100 * recall:.1f}"
+            for rate, recall in loss.searched.items()
+        ]
+        lines.append(f"| {loss.name} | {', '.join(tried)} |")
+    return "\n".join(lines)
+
+
+def _plot(compared, shares):
+    figure = Figure(figsize=(3.5 * len(shares), 1.5 + 0.3 * len(compared)))
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
+    for axis, (column, key) in zip(axes, shares.items(), strict=True):
+        for place, loss in enumerate(compared):
+            values, color = loss.percent(*key), _COLORS[loss.compares]
+            axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
+            spread = values.std(ddof=1) if len(values) > 1 else None
+            axis.errorbar(
+                values.mean(), place, xerr=spread, fmt="|", color=color, capsize=4
+            )
+        axis.set_title(f"{column}, %")
+        axis.grid(alpha=0.3)
+    axes[0].set_yticks(range(len(compared)), [loss.name for loss in compared])
+    axes[0].invert_yaxis()
+    for compares, color in _COLORS.items():
+        axes[-1].plot([], [], ".", color=color, label=compares)
+    axes[-1].legend(title="compares with", loc="best")
+    return figure

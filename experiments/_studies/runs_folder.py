@@ -1,0 +1,174 @@
+"""A folder of many runs, of which each is trained once."""
+
+import json
+import math
+import pathlib
+import statistics
+import time
+
+import keras
+import ml_collections
+import tensorflow as tf
+
+from experiments._lib.build import build_batches
+from experiments._lib.build import build_models
+from experiments._lib.build import compile_model
+from experiments._lib.losses import batch_shape
+from experiments._lib.losses import find_loss
+from experiments._lib.measure import measure
+from keras_dml import training
+from keras_dml._files import write_json
+from keras_dml.data import ImageDataset
+
+_AGAIN = "Delete it, and it is trained again."
+
+
+def claim_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the folder, or makes sure that it holds runs of the same settings.
+
+    Settings with which no run has been finished don't count.
+
+    Raises:
+        FileExistsError: if it holds something else.
+        ValueError: if it holds runs of other settings, or its settings are damaged.
+    """
+    settings = json.loads(json.dumps(config.to_dict()))
+    runs = folder / "runs"
+    file = folder / "config.json"
+    if not runs.is_dir():
+        training.new_run_directory(folder)
+        runs.mkdir()
+    elif any(runs.glob("*.json")):
+        earlier = _read_json(file, "Name another --output_dir.")
+        for name in sorted({*settings, *earlier}):
+            if settings.get(name) != earlier.get(name):
+                raise ValueError(
+                    f"--output_dir={str(folder)!r} holds runs with {name} = "
+                    f"{earlier.get(name)!r}; --config.{name} is now "
+                    f"{settings.get(name)!r}. Give it the same, or name another folder."
+                )
+    write_json(file, settings)
+
+
+def finished_run(file: pathlib.Path, test: ImageDataset) -> dict:
+    """Reads the figures of a run.
+
+    Raises:
+        ValueError: if the file is damaged, or its figures are of another test set, as
+            far as the numbers of images and classes tell.
+    """
+    run = _read_json(file, _AGAIN)
+    try:
+        images, classes = (int(run["metrics"][name]) for name in ("images", "classes"))
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(file, "it has no figures of a run", _AGAIN) from None
+    if (images, classes) != (len(test), len(test.class_names)):
+        raise ValueError(
+            f"{str(file)!r} was measured on {images:,} images of {classes:,} classes, "
+            f"and this test set has {len(test):,} of {len(test.class_names):,}. Give "
+            "the same --data_dir, or name another --output_dir."
+        )
+    return run
+
+
+def run_once(
+    file: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    strategy: tf.distribute.Strategy,
+    train: ImageDataset,
+    test: ImageDataset,
+) -> dict:
+    """Reads the figures of a run, or does the run and writes them.
+
+    Raises:
+        ValueError: as `finished_run` does.
+        FloatingPointError: as `train_and_measure` does.
+    """
+    if file.is_file():
+        return finished_run(file, test)
+    print(file.stem)
+    run = train_and_measure(config, strategy, train, test)
+    write_json(file, run)
+    return run
+
+
+def _read_json(file, remedy):
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(file, error, remedy) from None
+    if not isinstance(content, dict):
+        raise _damaged(file, "it holds no JSON object", remedy)
+    return content
+
+
+def _damaged(file, reason, remedy):
+    return ValueError(f"{str(file)!r} is damaged ({reason}). {remedy}")
+
+
+def train_and_measure(
+    config: ml_collections.ConfigDict,
+    strategy: tf.distribute.Strategy,
+    train: ImageDataset,
+    test: ImageDataset,
+) -> dict:
+    """Trains the config's model on one data set and measures it on another.
+
+    Returns:
+        {"seconds": of all of it, "seconds_an_epoch": the median, the first one, in
+        which TensorFlow traces, left out, "image_views": how many images were trained
+        on, each as often as it was seen, "metrics": the content of `metrics.json`}.
+
+    Raises:
+        FloatingPointError: if the loss or an embedding of the test images became
+            infinite or not a number.
+    """
+    start = time.monotonic()
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        trunk, embedder, model = build_models(config, len(train.class_names))
+    batches = build_batches(config, train)
+    with strategy.scope():
+        compile_model(config, model, len(batches))
+    epochs = config.frozen_epochs + config.epochs
+    clock = _EpochClock(epochs)
+    model.fit(
+        batches,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[training.FreezeTrunk(trunk, config.frozen_epochs), clock],
+    )
+    rate = config.learning_rate * find_loss(config.loss).rate
+    setting = f"with --config.loss={config.loss} and a learning rate of {rate:g}"
+    if not math.isfinite(clock.loss):
+        raise FloatingPointError(f"{setting} the loss became {clock.loss}.")
+    try:
+        _, _, metrics = measure(config, embedder, test)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{setting} {error}") from None
+    return {
+        "seconds": round(time.monotonic() - start),
+        "seconds_an_epoch": statistics.median(clock.seconds[1:] or clock.seconds),
+        "image_views": epochs * len(batches) * math.prod(batch_shape(config)),
+        "metrics": metrics,
+    }
+
+
+class _EpochClock(keras.callbacks.Callback):
+    """Times the epochs, behind a progress bar that moves once in each."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.bar = keras.utils.Progbar(epochs, unit_name="epoch")
+        self.seconds = []
+        self.loss = math.nan
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.monotonic() - self.start)
+        self.loss = logs["loss"]
+        self.bar.update(epoch + 1, [("loss", self.loss)])

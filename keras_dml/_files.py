@@ -1,0 +1,242 @@
+"""Where data that can be made again is kept."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+
+def default_cache_dir() -> pathlib.Path:
+    """`$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`."""
+    return pathlib.Path(
+        os.environ.get("KERAS_DML_CACHE") or "~/.cache/keras_dml"
+    ).expanduser()
+
+
+def cached_folder(
+    folder: pathlib.Path, make: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """Gives the folder, made if it is not there yet, and never half-made.
+
+    Args:
+        folder: where it is to be; its name must tell all that its content depends on.
+        make: fills the empty folder that it is given. What it leaves is renamed to
+            `folder` once it has returned, and deleted if it raises.
+
+    Returns:
+        `folder`.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = pathlib.Path(
+        tempfile.mkdtemp(prefix=f"{folder.name}.unfinished-", dir=folder.parent)
+    )
+    try:
+        make(unfinished)
+        unfinished.chmod(0o755)
+        try:
+            os.rename(unfinished, folder)
+        except OSError:
+            # Another process may have made it meanwhile.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def check_new_folder(folder: str | os.PathLike, name: str) -> None:
+    """Makes sure that a folder can be made, before the work that is to fill it.
+
+    One of a like name is made above it, where there is a folder, and removed again.
+
+    Args:
+        folder: a path that does not exist yet, and whose parents may not either.
+        name: what the caller's signature calls it, for the error message.
+
+    Raises:
+        FileExistsError: if something is there, be it a link that leads nowhere.
+        OSError: if no folder can be made there, such as `NotADirectoryError` where a
+            file is in the way.
+    """
+    folder = pathlib.Path(folder)
+    if os.path.lexists(folder):
+        what = "exists already" if folder.exists() else "is a link that leads nowhere"
+        raise FileExistsError(
+            f"{name}={str(folder)!r} {what}. Remove it, or name another."
+        )
+    above = next(path for path in folder.absolute().parents if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=above):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"{name}={str(folder)!r} cannot be made in {str(above)!r}: "
+            f"{error.strerror}. Name a folder where one can be made."
+        ) from error
+
+
+RECORD_FILE = "index.json"
+
+_FORMAT_VERSION = 2
+
+
+def write_sealed_folder(
+    folder: str | os.PathLike,
+    record: Mapping[str, Any],
+    write_files: Callable[[pathlib.Path], None],
+) -> None:
+    """Writes a folder of files with a record of them, whole or not at all.
+
+    All is written under another name beside it, which is renamed at the end. The record
+    is `index.json`: what the caller says, the SHA-256 of every file, and the SHA-256 of
+    the record itself, so that nothing in the folder can change unseen.
+
+    Args:
+        folder: a path that does not exist yet; parents are made.
+        record: JSON values by name, other than "format_version", "files", "sha256".
+        write_files: is called with an empty folder to write into, subfolders included.
+
+    Raises:
+        FileExistsError: if something is there.
+        OSError: if the folder cannot be made.
+    """
+    folder = pathlib.Path(folder)
+    check_new_folder(folder, "folder")
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    unfinished.mkdir(parents=True)
+    try:
+        write_files(unfinished)
+        names = sorted(
+            file.relative_to(unfinished).as_posix()
+            for file in unfinished.rglob("*")
+            if file.is_file()
+        )
+        whole = {
+            "format_version": _FORMAT_VERSION,
+            **record,
+            "files": {name: _sha256_of_file(unfinished / name) for name in names},
+        }
+        whole["sha256"] = _sha256_of_record(whole)
+        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+        (unfinished / RECORD_FILE).write_text(text, encoding="utf-8")
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
+    """Reads the record of a folder, once all in it is known to be as it was written.
+
+    The checksums tell of damage and mix-ups. They are no signature: who can write the
+    folder can seal it anew.
+
+    Args:
+        folder: what `write_sealed_folder` wrote. Files that it did not write are
+            ignored.
+
+    Returns:
+        The record, with its "files" and the other two names.
+
+    Raises:
+        FileNotFoundError: if the record, or a file that it names, is missing.
+        ValueError: if the record is damaged or of another version, or a file is not the
+            one that was written.
+    """
+    folder = pathlib.Path(folder)
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} is missing. Pass a folder that holds a saved index."
+        )
+    record = _whole_record(file)
+    for name, checksum in record["files"].items():
+        found = _sha256_of_file(_inside(folder, name, file))
+        if found != checksum:
+            raise ValueError(
+                f"{folder / name} has SHA-256 {found}, but {file} says {checksum}. "
+                "Copy the folder again, or build the index anew."
+            )
+    return record
+
+
+def _whole_record(file):
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{file} is not JSON: {error}. Build the index anew."
+        ) from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{file} is not a JSON object. Build the index anew.")
+    version = record.get("format_version")
+    if version != _FORMAT_VERSION:
+        raise ValueError(
+            f"{file} has format_version = {version!r}; only {_FORMAT_VERSION} can be "
+            "read. Build the index anew."
+        )
+    found = _sha256_of_record(record)
+    if record.get("sha256") != found:
+        raise ValueError(
+            f"{file} has been changed: its content has SHA-256 {found}, but it says "
+            f"{record.get('sha256')!r}. Copy the folder again, or build the index anew."
+        )
+    files = record.get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(v, str) for v in files.values()
+    ):
+        raise ValueError(f"{file} lists no files. Build the index anew.")
+    return record
+
+
+def _inside(folder, name, record_file):
+    relative = pathlib.PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(
+            f"{record_file} names {name!r}, which is outside its folder. Build the "
+            "index anew."
+        )
+    file = folder / relative
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} is missing. Copy the folder again, or build the index anew."
+        )
+    return file
+
+
+def _sha256_of_record(record):
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _sha256_of_file(file):
+    digest = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_json(file: str | os.PathLike, content) -> None:
+    """Writes JSON under a temporary name and renames it, so it is whole or absent."""
+    file = pathlib.Path(file)
+    handle, unfinished = tempfile.mkstemp(
+        prefix=file.name, suffix=".unfinished", dir=file.parent
+    )
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=2, ensure_ascii=False)
+            stream.write("\n")
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, file)
+    finally:
+        pathlib.Path(unfinished).unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""A convolution padded as PyTorch pads it."""
+
+from __future__ import annotations
+
+import keras
+
+
+def padded_convolution(
+    x: keras.KerasTensor, filters: int, size: int, stride: int = 1, **options
+) -> keras.KerasTensor:
+    """A square convolution with size // 2 zeros on all four sides.
+
+    Keras's "same" does that at stride 1 only: at stride 2 it pads an even side at its
+    end alone, and shifts all features by a pixel against PyTorch's.
+
+    Args:
+        x: (batch, height, width, channels).
+        filters: channels of the result.
+        size: side of the kernel, odd.
+        stride: step of the kernel.
+        **options: for `keras.layers.Conv2D`; `name` is needed.
+
+    Returns:
+        (batch, (height - 1) // stride + 1, (width - 1) // stride + 1, filters).
+    """
+    padding = "same"
+    if size > 1 and stride > 1:
+        padding = "valid"
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{options['name']}-pad")(x)
+    return keras.layers.Conv2D(filters, size, stride, padding, **options)(x)
+
+
+def ceil_max_pool(x: keras.KerasTensor, size: int, name: str) -> keras.KerasTensor:
+    """PyTorch's `MaxPool2d(size, stride=2, ceil_mode=True)`.
+
+    Neither of Keras's paddings is it: "valid" drops the incomplete window and "same"
+    pads both ends of an odd side. The padding is zeros, which can't win over what
+    follows a ReLU.
+
+    Args:
+        x: (batch, height, width, channels) of a known height and width; not negative.
+        size: side of the window, 2 or 3.
+        name: name of the pooling layer.
+
+    Returns:
+        (batch, ceil((height - size) / 2) + 1, ceil((width - size) / 2) + 1, channels).
+    """
+    missing = [(size - side) % 2 for side in x.shape[1:3]]
+    if any(missing):
+        padding = tuple((0, one) for one in missing)
+        x = keras.layers.ZeroPadding2D(padding, name=f"{name}-pad")(x)
+    return keras.layers.MaxPooling2D(size, 2, name=name)(x)

@@ -1,0 +1,27 @@
+"""Indexes of neighbors, exact and approximate, and galleries of images in them."""
+
+from keras_dml.search.annoy_neighbors import AnnoyNeighbors
+from keras_dml.search.calibrated_neighbors import KINDS
+from keras_dml.search.calibrated_neighbors import calibrated_neighbors
+from keras_dml.search.exact_neighbors import ExactNeighbors
+from keras_dml.search.gallery_index import GalleryIndex
+from keras_dml.search.gallery_index import load_gallery_index
+from keras_dml.search.gallery_index import save_gallery_index
+from keras_dml.search.hnsw_neighbors import HNSWNeighbors
+from keras_dml.search.load_neighbors import load_neighbors
+from keras_dml.search.neighbors import Calibration
+from keras_dml.search.neighbors import Neighbors
+
+__all__ = [
+    "KINDS",
+    "AnnoyNeighbors",
+    "Calibration",
+    "ExactNeighbors",
+    "GalleryIndex",
+    "HNSWNeighbors",
+    "Neighbors",
+    "calibrated_neighbors",
+    "load_gallery_index",
+    "load_neighbors",
+    "save_gallery_index",
+]

@@ -1,0 +1,33 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from keras_dml._ops import ops
+from keras_dml.losses.pairwise_distances import distances
+from tests.gradients import gradients
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.floats(1e-3, 1e3), st.booleans())
+def test_equal_the_differences_lengths(seed, scale, squared):
+    x = scale * np.random.default_rng(seed).normal(size=(7, 5))
+    expected = np.linalg.norm(x[:, None] - x[None], axis=-1) ** (2 if squared else 1)
+    found = distances(ops.convert_to_tensor(x.astype("float32")), squared)
+    atol = 1e-3 * expected.max()
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, 1e-3, atol)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("squared", [False, True])
+def test_equal_rows_are_0_apart_with_a_gradient_of_0(scale, squared):
+    x = np.random.default_rng(0).normal(size=(1, 300))
+    x = np.repeat(scale * x, 4, axis=0).astype("float32")
+    found = distances(ops.convert_to_tensor(x), squared)
+    assert not ops.convert_to_numpy(found).any()
+    (gradient,) = gradients(
+        keras.layers.Identity(), lambda y: ops.sum(distances(y, squared)), x
+    )
+    assert not gradient.any()

@@ -1,0 +1,225 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_dml._ops import IS_KERAS_2
+from keras_dml.layers import NormalizedSoftmax
+from keras_dml.models import embedding_model
+from keras_dml.optimizers import SGD
+from keras_dml.training import FreezeTrunk
+from tests.layers.reference import reference
+
+STATISTICS = ("weight", "bias", "running_mean", "running_var")
+
+
+def small_trunk():
+    """The network of the PyTorch trajectory: two blocks, the second with stride 2."""
+    inputs = x = keras.Input((10, 10, 3))
+    for block, (filters, stride) in enumerate([(8, 1), (16, 2)], 1):
+        x = keras.layers.ZeroPadding2D(1)(x)
+        x = keras.layers.Conv2D(filters, 3, stride, use_bias=False, name=f"c{block}")(x)
+        x = keras.layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, name=f"b{block}"
+        )(x)
+        x = keras.layers.ReLU()(x)
+    return keras.Model(inputs, x)
+
+
+def small_model(optimizer):
+    """The trunk, the embedder on it, and the compiled model."""
+    trunk = small_trunk()
+    embedder = embedding_model(trunk, 12)
+    logits = NormalizedSoftmax(7, name="classifier")(embedder.output)
+    model = keras.Model(embedder.input, logits)
+    model.compile(
+        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    return trunk, embedder, model
+
+
+def torch_values(values, name):
+    """The PyTorch values of a layer, as Keras's `set_weights` takes them."""
+    if name == "linear_map":
+        return [values("remap.weight").T]
+    if name == "classifier":
+        return [values("classifier")]
+    if name.startswith("c"):
+        return [values(f"{name}.weight").transpose(2, 3, 1, 0)]
+    return [values(f"{name}.{statistic}") for statistic in STATISTICS]
+
+
+class Losses(keras.callbacks.Callback):
+    """Keeps the loss of each step, which Keras gives as a mean over the epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.reset_metrics()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(float(logs["loss"]))
+
+
+@pytest.fixture(scope="module")
+def trajectory():
+    """The reference, and what Keras made of the same start and the same batches."""
+    known = reference("traj_")
+    # 5 steps of warm-up, and a tenth of the learning rate from step 13 on.
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([12], [0.01, 0.001])
+    trunk, embedder, model = small_model(SGD(rate, momentum=0.9, l2=1e-4))
+    for name in ("c1", "b1", "c2", "b2", "linear_map", "classifier"):
+        model.get_layer(name).set_weights(
+            torch_values(lambda key: known[f"init_{key}"], name)
+        )
+    kept = Losses()
+    batches = tf.data.Dataset.from_tensor_slices(
+        (known["images_nhwc"], known["labels"])
+    )
+    model.fit(
+        batches,
+        epochs=4,
+        steps_per_epoch=5,
+        shuffle=False,
+        verbose=0,
+        callbacks=[FreezeTrunk(trunk), kept],
+    )
+    return known, model, embedder, kept.losses
+
+
+def test_losses_follow_pytorch_through_warm_up_and_decay(trajectory):
+    known, _, _, losses = trajectory
+    assert len(losses) == 20
+    np.testing.assert_allclose(losses, known["losses"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["c1", "b1", "c2", "b2", "linear_map", "classifier"])
+def test_final_weights_are_pytorchs(trajectory, name):
+    known, model, _, _ = trajectory
+    found = model.get_layer(name).get_weights()[:3]
+    expected = torch_values(lambda key: known[f"final_{key}"], name)[:3]
+    for array, value in zip(found, expected, strict=True):
+        np.testing.assert_allclose(array, value, atol=5e-5)
+
+
+@pytest.mark.parametrize(("name", "values"), [("b1", 14 * 100), ("b2", 14 * 25)])
+def test_running_variance_is_pytorchs_but_for_its_unbiased_estimate(
+    trajectory, name, values
+):
+    # PyTorch normalizes by the variance over n values but keeps n / (n - 1) of it;
+    # Keras keeps what it normalized by. Both start from 1, of which 0.9^20 is left.
+    known, model, _, _ = trajectory
+    biased = model.get_layer(name).get_weights()[3]
+    expected = known[f"final_{name}.running_var"]
+    if IS_KERAS_2:  # does as PyTorch
+        np.testing.assert_allclose(biased, expected, rtol=1e-4)
+        return
+    left = 0.9**20
+    unbiased = left + (biased - left) * values / (values - 1)
+    np.testing.assert_allclose(unbiased, expected, rtol=1e-4)
+    assert np.abs(biased / expected - 1).max() > 5e-4
+
+
+def test_final_embeddings_are_pytorchs(trajectory):
+    known, _, embedder, _ = trajectory
+    found = embedder.predict(known["images_nhwc"][0], verbose=0)
+    np.testing.assert_allclose(found, known["final_embeddings"], atol=1e-3)
+
+
+def noisy_batches():
+    """Three batches of noise, and labels."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 14, 10, 10, 3)).astype("float32")
+    return tf.data.Dataset.from_tensor_slices((images, rng.integers(0, 7, (3, 14))))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_weights_rest_and_statistics_move_until_the_warm_up_ends(policy):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        trunk, _, model = small_model(SGD(0.01, momentum=0.9, l2=0.1))
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    start = [weight.numpy() for weight in trunk.trainable_variables]
+    statistics = [weight.numpy() for weight in trunk.non_trainable_variables]
+    new = [model.get_layer(name) for name in ("linear_map", "classifier")]
+    new_start = [layer.get_weights()[0] for layer in new]
+    warm_up = FreezeTrunk(trunk, epochs=2)
+    model.fit(noisy_batches(), shuffle=False, epochs=2, verbose=0, callbacks=[warm_up])
+    for weight, value in zip(trunk.trainable_variables, start, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value, weight.name)
+    for weight, value in zip(trunk.non_trainable_variables, statistics, strict=True):
+        assert np.abs(weight.numpy() - value).min() > 0, weight.name
+    for layer, value in zip(new, new_start, strict=True):
+        assert np.abs(layer.get_weights()[0] - value).max() > 1e-3
+    model.fit(
+        noisy_batches(),
+        shuffle=False,
+        epochs=3,
+        initial_epoch=2,
+        verbose=0,
+        callbacks=[warm_up],
+    )
+    for weight, value in zip(trunk.trainable_variables, start, strict=True):
+        assert np.abs(weight.numpy() - value).max() > 0, weight.name
+
+
+def test_training_after_the_warm_up_starts_from_no_momentum():
+    trunk, _, model = small_model(SGD(0.01, momentum=0.9))
+    kept = {}
+
+    class Velocities(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            velocities = self.model.optimizer.velocities
+            kept[epoch] = max(np.abs(v.numpy()).max() for v in velocities)
+
+    callbacks = [FreezeTrunk(trunk), Velocities()]
+    model.fit(noisy_batches(), shuffle=False, epochs=3, verbose=0, callbacks=callbacks)
+    assert kept[1] == 0
+    assert kept[2] > 0
+
+
+def test_trunk_is_free_where_the_training_ends_or_is_saved_in_the_warm_up(tmp_path):
+    trunk, _, model = small_model(SGD(0.01, momentum=0.9))
+    saved = tmp_path / "model.keras"
+    callbacks = [FreezeTrunk(trunk), keras.callbacks.ModelCheckpoint(str(saved))]
+    model.fit(noisy_batches(), shuffle=False, verbose=0, callbacks=callbacks)
+    for trained in (model, keras.models.load_model(saved)):
+        before = trained.get_layer("c1").get_weights()[0]
+        trained.fit(noisy_batches(), shuffle=False, verbose=0)
+        assert np.abs(trained.get_layer("c1").get_weights()[0] - before).max() > 0
+
+
+def test_no_warm_up_trains_everything_and_keeps_the_momentum():
+    trunk, _, model = small_model(SGD(0.01, momentum=0.9))
+    _, _, plain = small_model(SGD(0.01, momentum=0.9))
+    plain.set_weights(model.get_weights())
+    callbacks = [FreezeTrunk(trunk, epochs=0)]
+    model.fit(noisy_batches(), shuffle=False, epochs=2, verbose=0, callbacks=callbacks)
+    plain.fit(noisy_batches(), shuffle=False, epochs=2, verbose=0)
+    for weight, expected in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_another_optimizer_is_refused_before_training(optimizer):
+    trunk, _, model = small_model(optimizer)
+    message = rf"compiled with keras_dml\.optimizers\.SGD; got keras\..*{optimizer}"
+    with pytest.raises(ValueError, match=message):
+        model.fit(
+            noisy_batches(), shuffle=False, verbose=0, callbacks=[FreezeTrunk(trunk)]
+        )
+
+
+@pytest.mark.parametrize("epochs", [-1, 0.5, None])
+def test_wrong_epochs_are_refused(epochs):
+    with pytest.raises(ValueError, match=f"epochs must be.*got {epochs}"):
+        FreezeTrunk(small_trunk(), epochs)
+
+
+def test_name_instead_of_a_trunk_is_refused():
+    with pytest.raises(ValueError, match=r"trunk must be a keras\.Model; got 'conv4'"):
+        FreezeTrunk("conv4")
