@@ -10,12 +10,12 @@ run. Prints the checkpoint's SHA-256 and the output's path.
 """
 
 import pathlib
-import tempfile
 
 from absl import flags
 
 from experiments._lib import program
 from keras_dml import models
+from keras_dml._files import atomic_file
 from keras_dml.models._checkpoints.published_file import checkpoint_hash
 
 _TRUNK = flags.DEFINE_string("trunk", None, "The trunk's name.")
@@ -44,10 +44,8 @@ def main(argv):
         )
     digest = checkpoint_hash(_CHECKPOINT.value)
     model = models.trunk(_TRUNK.value, weights=_CHECKPOINT.value)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        unfinished = pathlib.Path(folder, output.name)
+    with atomic_file(output) as unfinished:
         model.save_weights(str(unfinished))
-        unfinished.rename(output)
     print(f"SHA-256 {digest}  {_CHECKPOINT.value}")
     print(output)
 

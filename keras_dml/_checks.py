@@ -1,23 +1,27 @@
-"""The check on an integer argument."""
+"""Checks on arguments: each returns the value once it is known to be right.
+
+Every message names the argument, what it must be, what was given, and what to do.
+"""
 
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from numbers import Real
+from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 
 def checked_integer(
-    value: int, name: str, lowest: int, highest: int | None = None
+    value: Any, name: str, lowest: int | None = None, highest: int | None = None
 ) -> int:
     """Returns an argument as a Python integer, once known to be one in its range.
 
     Args:
         value: what the caller passed.
         name: what the caller's signature calls it, for the error message.
-        lowest: the least it may be.
+        lowest: the least it may be; None: no limit.
         highest: the most it may be; None: no limit.
 
     Returns:
@@ -26,36 +30,73 @@ def checked_integer(
     Raises:
         ValueError: if it is no integer, or out of range; True and False are none.
     """
-    integer = isinstance(value, Integral) and not isinstance(value, bool)
-    if not integer or value < lowest or (highest is not None and value > highest):
-        limits = f"at least {lowest}" if highest is None else f"{lowest} … {highest}"
-        raise ValueError(f"{name} must be an integer, {limits}; got {value!r}.")
+    is_right = isinstance(value, Integral) and not isinstance(value, bool)
+    if is_right and lowest is not None:
+        is_right = value >= lowest
+    if is_right and highest is not None:
+        is_right = value <= highest
+    if not is_right:
+        if lowest is None and highest is None:
+            limits = ""
+        elif highest is None:
+            limits = f", at least {lowest}"
+        elif lowest is None:
+            limits = f", at most {highest}"
+        else:
+            limits = f", {lowest} … {highest}"
+        raise ValueError(f"{name} must be an integer{limits}; got {value!r}.")
     return int(value)
 
 
-def checked_number(value, name, example, least=None, above=None):
-    """Returns the value as a float, once known to be finite and in range.
+def checked_number(
+    value: Any,
+    name: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    example: Any = None,
+) -> float:
+    """Returns an argument as a Python float, once known to be finite and in range.
+
+    Args:
+        value: what the caller passed.
+        name: what the caller's signature calls it, for the error message.
+        least: the least it may be.
+        above: what it must be greater than.
+        most: the most it may be.
+        below: what it must be less than.
+        example: a right value, for the error message.
+
+    Returns:
+        The same number.
 
     Raises:
-        ValueError: if it is not; the message has the name and an example.
+        ValueError: if it is no number, infinite, NaN or out of range; True and False
+            are none.
     """
-    try:
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
         number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if least is not None:
-        wanted, is_right = f"{least:g} or more", number >= least
-    elif above is not None:
-        wanted, is_right = f"above {above:g}", number > above
-    else:
-        wanted, is_right = "a finite number", True
-    if not (is_right and math.isfinite(number)):
-        raise ValueError(f"{name} must be {wanted}, such as {example}; got {value!r}.")
+    limits = (
+        ("at least", least, lambda limit: number >= limit),
+        ("above", above, lambda limit: number > limit),
+        ("at most", most, lambda limit: number <= limit),
+        ("below", below, lambda limit: number < limit),
+    )
+    given = [(word, limit, holds) for word, limit, holds in limits if limit is not None]
+    if not math.isfinite(number) or not all(holds(limit) for _, limit, holds in given):
+        wanted = " and ".join(f"{word} {limit:g}" for word, limit, _ in given)
+        wanted = f"a number {wanted}" if wanted else "a finite number"
+        if example is not None:
+            wanted += f", such as {example}"
+        raise ValueError(f"{name} must be {wanted}; got {value!r}.")
     return number
 
 
-def checked_bool(value, name):
-    """Returns the value as a bool, once known to be one.
+def checked_bool(value: Any, name: str) -> bool:
+    """Returns an argument as a bool, once known to be one.
 
     Raises:
         ValueError: if it is something else, such as the text "False", which is true.
@@ -63,6 +104,18 @@ def checked_bool(value, name):
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} must be True or False; got {value!r}.")
     return bool(value)
+
+
+def checked_choice(value: Any, name: str, choices: Sequence[Any]) -> Any:
+    """Returns an argument, once known to be one of several.
+
+    Raises:
+        ValueError: if it is none of them; the message lists them.
+    """
+    if value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
+    return value
 
 
 def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
@@ -91,19 +144,7 @@ def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
 
 
 TIES = ("expected", "worst", "best")
-
-
-def checked_ties(ties: str) -> str:
-    """Returns `ties`, once known to be one of `TIES`.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if ties not in TIES:
-        raise ValueError(
-            f"ties must be one of {', '.join(map(repr, TIES))}; got {ties!r}."
-        )
-    return ties
+"""How images that are exactly as near as one another may be ranked."""
 
 
 def check_distinct(ids: np.ndarray, name: str) -> None:
@@ -232,11 +273,14 @@ def checked_pair(
     return queries, gallery
 
 
-def image_side(embedder: keras.Model) -> int:
-    """The side, in pixels, of the square images that a model takes.
+def image_side(embedder: Any) -> int:
+    """Returns the side, in pixels, of the square images that a model takes.
+
+    Args:
+        embedder: a `keras.Model`.
 
     Raises:
-        ValueError: if the model does not take square images of a fixed size.
+        ValueError: if it does not take square images of a fixed size.
     """
     shape = embedder.input_shape
     if len(shape) != 4 or shape[1] is None or shape[1] != shape[2]:

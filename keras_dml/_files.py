@@ -1,19 +1,92 @@
-"""Where data that can be made again is kept."""
+"""Files and folders that appear whole or not at all, sealed folders, and the cache.
 
+Everything that keras_dml writes for keeps is written through `atomic_file` or
+`atomic_folder`: under another name beside it, which is renamed at the end. So a reader
+never meets half of it, and a writer that fails leaves what was there before.
+"""
+
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
 
+@contextlib.contextmanager
+def atomic_file(file: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives a path to write a file to, which takes the place of `file` at the end.
+
+    The path has the same name, in a hidden folder beside it, for libraries that look at
+    how a name ends. If the block raises, `file` stays as it was.
+
+    Args:
+        file: where the file is to be, in a folder that exists.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: if nothing can be written there.
+    """
+    file = pathlib.Path(file)
+    unfinished = tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        path = pathlib.Path(unfinished, file.name)
+        yield path
+        os.replace(path, file)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Gives an empty folder to fill, which becomes `folder` at the end.
+
+    It has a hidden name beside it. If the block raises, it is removed.
+
+    Args:
+        folder: a path that does not exist yet; parents are made.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        OSError: if the folder cannot be made, or something else is there at the end.
+    """
+    folder = pathlib.Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
+    try:
+        yield pathlib.Path(unfinished)
+        os.chmod(unfinished, 0o755)
+        os.rename(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_json(file: str | os.PathLike, content: Any) -> None:
+    """Writes JSON, indented, in UTF-8, through `atomic_file`.
+
+    Raises:
+        TypeError: if the content is not what JSON can hold.
+        OSError: if nothing can be written there.
+    """
+    with atomic_file(file) as unfinished:
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def default_cache_dir() -> pathlib.Path:
-    """`$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`."""
+    """Where data that can be made again is kept.
+
+    `$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`.
+    """
     return pathlib.Path(
         os.environ.get("KERAS_DML_CACHE") or "~/.cache/keras_dml"
     ).expanduser()
@@ -26,29 +99,20 @@ def cached_folder(
 
     Args:
         folder: where it is to be; its name must tell all that its content depends on.
-        make: fills the empty folder that it is given. What it leaves is renamed to
-            `folder` once it has returned, and deleted if it raises.
+        make: fills the empty folder that it is given.
 
     Returns:
         `folder`.
     """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = pathlib.Path(
-        tempfile.mkdtemp(prefix=f"{folder.name}.unfinished-", dir=folder.parent)
-    )
     try:
-        make(unfinished)
-        unfinished.chmod(0o755)
-        try:
-            os.rename(unfinished, folder)
-        except OSError:
-            # Another process may have made it meanwhile.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic_folder(folder) as unfinished:
+            make(unfinished)
+    except OSError:
+        # Another process may have made it meanwhile.
+        if not folder.is_dir():
+            raise
     return folder
 
 
@@ -95,8 +159,7 @@ def write_sealed_folder(
 ) -> None:
     """Writes a folder of files with a record of them, whole or not at all.
 
-    All is written under another name beside it, which is renamed at the end. The record
-    is `index.json`: what the caller says, the SHA-256 of every file, and the SHA-256 of
+    It is written through `atomic_folder`. The record is `index.json`: what the caller says, the SHA-256 of every file, and the SHA-256 of
     the record itself, so that nothing in the folder can change unseen.
 
     Args:
@@ -110,9 +173,7 @@ def write_sealed_folder(
     """
     folder = pathlib.Path(folder)
     check_new_folder(folder, "folder")
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    unfinished.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as unfinished:
         write_files(unfinished)
         names = sorted(
             file.relative_to(unfinished).as_posix()
@@ -125,12 +186,7 @@ def write_sealed_folder(
             "files": {name: _sha256_of_file(unfinished / name) for name in names},
         }
         whole["sha256"] = _sha256_of_record(whole)
-        text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
-        (unfinished / RECORD_FILE).write_text(text, encoding="utf-8")
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        write_json(unfinished / RECORD_FILE, whole)
 
 
 def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
@@ -224,19 +280,3 @@ def _sha256_of_file(file):
         while block := stream.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def write_json(file: str | os.PathLike, content) -> None:
-    """Writes JSON under a temporary name and renames it, so it is whole or absent."""
-    file = pathlib.Path(file)
-    handle, unfinished = tempfile.mkstemp(
-        prefix=file.name, suffix=".unfinished", dir=file.parent
-    )
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, file)
-    finally:
-        pathlib.Path(unfinished).unlink(missing_ok=True)

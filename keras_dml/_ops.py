@@ -1,14 +1,23 @@
-"""What differs between Keras 3 and Keras 2.15, so that no other file need know.
+"""What differs between versions and backends of Keras, so that layers need not know.
 
-On Keras 3 each name here is Keras's own. TensorFlow Addons imports beside Keras 2
-alone; there each is a stand-in of TensorFlow's functions, as far as keras_dml uses it.
+On Keras 3 `ops`, `Loss`, `Optimizer` and the like are Keras's own. On Keras 2.15, beside
+which alone TensorFlow Addons imports, each is a stand-in of TensorFlow's functions, as
+far as keras_dml uses it.
 """
 
+from __future__ import annotations
+
 import contextlib
+import importlib
 import io
 import types
+from typing import Any
+from typing import TypeAlias
 
 import keras
+
+Tensor: TypeAlias = Any
+"""A tensor of whichever backend Keras runs on."""
 
 IS_KERAS_2 = keras.__version__.startswith("2.")
 """Whether this is Keras 2.15, with TensorFlow Addons or without."""
@@ -22,7 +31,7 @@ def check_versions(keras_version: str, tensorflow_version: str | None) -> None:
         tensorflow_version: the same; None where Keras runs on another backend.
 
     Raises:
-        ImportError: if it is another pair than README.md has.
+        ImportError: if it is another pair than setup.py allows.
     """
     if _minor(keras_version) == _minor(tensorflow_version) == (2, 15):
         return
@@ -40,6 +49,27 @@ def check_versions(keras_version: str, tensorflow_version: str | None) -> None:
 
 def _minor(version):
     return version and tuple(map(int, version.split(".")[:2]))
+
+
+def import_extra(module: str, user: str, extra: str) -> types.ModuleType:
+    """Imports a package that only an extra of keras_dml installs.
+
+    Args:
+        module: what to import, such as "scipy.io".
+        user: what needs it, for the error message, such as "cars196".
+        extra: the extra that installs it, such as "datasets".
+
+    Raises:
+        ImportError: if it is not installed; the message has the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(
+            f"{user} needs {package}, which is not installed ({error}): "
+            f'pip install "keras_dml[{extra}]"'
+        ) from error
 
 
 if keras.backend.backend() == "tensorflow":

@@ -1,15 +1,15 @@
 """Several figures in one cell of a table."""
 
 import csv
-import os
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from keras_dml._files import atomic_file
 
 
 def mean_and_spread(figures: npt.ArrayLike) -> str:
@@ -29,13 +29,13 @@ def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file: where to.
         rows: one at least, with the same columns each.
     """
-    handle, unfinished = tempfile.mkstemp(suffix=".unfinished", dir=file.parent)
-    with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_file(file) as unfinished,
+        open(unfinished, "w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    os.chmod(unfinished, 0o644)
-    os.replace(unfinished, file)
 
 
 def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:

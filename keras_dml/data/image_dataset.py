@@ -86,6 +86,35 @@ class ImageDataset:
         """The number of images."""
         return len(self.paths)
 
+    def query_and_gallery(
+        self, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Divides what belongs to the images into what the measures take.
+
+        Args:
+            rows: (images, ...) in the order of the images, such as their embeddings.
+
+        Returns:
+            (queries, query_labels, gallery, gallery_labels), the first arguments of
+            `keras_dml.evaluation.recall_at_k` and the other measures; the gallery's
+            are None where each image queries all the others.
+
+        Raises:
+            ValueError: if there is not one row for each image.
+
+        Example:
+            >>> recall_at_k(*test.query_and_gallery(embed(embedder, test)))
+        """
+        if len(rows) != len(self):
+            raise ValueError(
+                f"rows must have one row for each of the {len(self)} images; got "
+                f"{len(rows)}. Embed this very data set."
+            )
+        if self.is_query is None:
+            return rows, self.labels, None, None
+        queries, gallery = self.is_query, ~self.is_query
+        return rows[queries], self.labels[queries], rows[gallery], self.labels[gallery]
+
     def subset(self, keep: np.ndarray) -> "ImageDataset":
         """The images of some classes, relabeled from 0 in the same order.
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml._checks import TIES
+from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
-from keras_dml._checks import checked_ties
 from keras_dml.evaluation._labels import checked_labels
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation._labels import pair_ids
@@ -90,7 +91,7 @@ def ranking_metrics(
         MAP@R.
     """
     ks = checked_ks(ks)
-    ties = checked_ties(ties)
+    ties = checked_choice(ties, "ties", TIES)
     queries, gallery = checked_pair(queries, gallery)
     query_classes, gallery_classes = pair_classes(
         queries, query_labels, gallery, gallery_labels

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy.typing as npt
 
+from keras_dml._checks import TIES
+from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
-from keras_dml._checks import checked_ties
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation._labels import pair_ids
 from keras_dml.evaluation._ranking.counting import rank_counts
@@ -63,7 +64,7 @@ def recall_at_k(
         {1: 0.5, 2: 0.75}
     """
     ks = checked_ks(ks)
-    ties = checked_ties(ties)
+    ties = checked_choice(ties, "ties", TIES)
     queries, gallery = checked_pair(queries, gallery)
     query_classes, gallery_classes = pair_classes(
         queries, query_labels, gallery, gallery_labels

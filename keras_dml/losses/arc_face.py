@@ -48,12 +48,12 @@ class ArcFace(ProxyLoss):
     def __init__(self, margin=0.5, scale=64.0, name="arc_face", **kwargs):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 0.5, least=0)
+        self.margin = checked_number(margin, "margin", least=0, example=0.5)
         if self.margin >= math.pi:
             raise ValueError(
                 f"margin is an angle in radians, below π, such as 0.5; got {margin!r}."
             )
-        self.scale = checked_number(scale, "scale", 64.0, above=0)
+        self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""

@@ -49,7 +49,7 @@ class Contrastive(PairLoss):
     def __init__(self, margin=1.0, name="contrastive", **kwargs):
         """Checks the margin; the class docstring has the arguments."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 1.0, above=0)
+        self.margin = checked_number(margin, "margin", above=0, example=1.0)
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""

@@ -43,8 +43,8 @@ class CosFace(ProxyLoss):
     def __init__(self, margin=0.35, scale=64.0, name="cos_face", **kwargs):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 0.35, least=0)
-        self.scale = checked_number(scale, "scale", 64.0, above=0)
+        self.margin = checked_number(margin, "margin", least=0, example=0.35)
+        self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""

@@ -45,7 +45,7 @@ class LiftedStructure(PairLoss):
     def __init__(self, margin=1.0, name="lifted_structure", **kwargs):
         """Checks the margin; the class docstring has the arguments."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 1.0, above=0)
+        self.margin = checked_number(margin, "margin", above=0, example=1.0)
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""

@@ -63,10 +63,10 @@ class MultiSimilarity(PairLoss):
     ):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.alpha = checked_number(alpha, "alpha", 2.0, above=0)
-        self.beta = checked_number(beta, "beta", 50.0, above=0)
-        self.base = checked_number(base, "base", 0.5)
-        self.epsilon = checked_number(epsilon, "epsilon", 0.1, least=0)
+        self.alpha = checked_number(alpha, "alpha", above=0, example=2.0)
+        self.beta = checked_number(beta, "beta", above=0, example=50.0)
+        self.base = checked_number(base, "base", example=0.5)
+        self.epsilon = checked_number(epsilon, "epsilon", least=0, example=0.1)
 
     def value(self, positives, negatives, embeddings):
         """Computes the loss of the batch."""

@@ -49,8 +49,8 @@ class ProxyAnchor(ProxyLoss):
     def __init__(self, margin=0.1, alpha=32.0, name="proxy_anchor", **kwargs):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 0.1, least=0)
-        self.alpha = checked_number(alpha, "alpha", 32.0, above=0)
+        self.margin = checked_number(margin, "margin", least=0, example=0.1)
+        self.alpha = checked_number(alpha, "alpha", above=0, example=32.0)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Gives the loss of a batch."""

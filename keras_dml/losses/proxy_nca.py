@@ -44,7 +44,9 @@ class ProxyNCA(ProxyLoss):
     def __init__(self, temperature=1.0, name="proxy_nca", **kwargs):
         """Checks the temperature; the class docstring has the arguments."""
         super().__init__(name=name, **kwargs)
-        self.temperature = checked_number(temperature, "temperature", 1.0, above=0)
+        self.temperature = checked_number(
+            temperature, "temperature", above=0, example=1.0
+        )
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""

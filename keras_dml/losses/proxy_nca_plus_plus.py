@@ -45,7 +45,9 @@ class ProxyNCAPlusPlus(ProxyLoss):
     def __init__(self, temperature=1 / 9, name="proxy_nca_plus_plus", **kwargs):
         """Checks the temperature; the class docstring has the arguments."""
         super().__init__(name=name, **kwargs)
-        self.temperature = checked_number(temperature, "temperature", 0.11, above=0)
+        self.temperature = checked_number(
+            temperature, "temperature", above=0, example=0.11
+        )
 
     def losses(self, is_own, cosines):
         """Computes the loss of each image."""

@@ -56,7 +56,7 @@ class TripletHard(PairLoss):
     ):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 0.2, above=0)
+        self.margin = checked_number(margin, "margin", above=0, example=0.2)
         self.soft = checked_bool(soft, "soft")
         self.squared = checked_bool(squared, "squared")
 

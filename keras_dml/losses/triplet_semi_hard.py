@@ -54,7 +54,7 @@ class TripletSemiHard(PairLoss):
     def __init__(self, margin=0.2, squared=True, name="triplet_semi_hard", **kwargs):
         """Checks the arguments; the class docstring has them."""
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", 0.2, above=0)
+        self.margin = checked_number(margin, "margin", above=0, example=0.2)
         self.squared = checked_bool(squared, "squared")
 
     def value(self, positives, negatives, embeddings):

@@ -2,13 +2,12 @@
 
 import os
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import tensorflow as tf
 
 from keras_dml._checks import image_side
+from keras_dml._files import atomic_folder
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
 
@@ -78,15 +77,9 @@ def export(
             tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
         ],
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Not a number, so TF Serving passes it over.
-    unfinished = tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent)
-    try:
-        write_archive(archive, unfinished)
-        os.chmod(unfinished, 0o755)
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    # Its hidden name is not a number, so TF Serving does not load it before it is whole.
+    with atomic_folder(folder) as unfinished:
+        write_archive(archive, str(unfinished))
 
 
 def _packed_signs(embedding):

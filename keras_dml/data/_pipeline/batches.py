@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-import pathlib
-import tempfile
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_dml._checks import checked_integer
+from keras_dml._files import atomic_file
 from keras_dml._files import default_cache_dir
 from keras_dml.data._pipeline.images import random_crop_and_flip
 from keras_dml.data._pipeline.images import read_all_images
@@ -171,15 +170,10 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
     file = folder / f"{_digest(paths, resize)}.npy"
     if not _is_whole(file, shape):
         folder.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(suffix=".unfinished", dir=folder)
-        os.close(handle)
-        try:
+        with atomic_file(file) as unfinished:
             pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, shape)
             _fill(pixels, paths, resize)
             pixels.flush()
-            os.replace(unfinished, file)
-        finally:
-            pathlib.Path(unfinished).unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
 
 
