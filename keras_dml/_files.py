@@ -1,8 +1,8 @@
 """Files and folders that appear whole or not at all, sealed folders, and the cache.
 
-Everything that keras_dml writes for keeps is written through `atomic_file` or
-`atomic_folder`: under another name beside it, which is renamed at the end. So a reader
-never meets half of it, and a writer that fails leaves what was there before.
+Everything that keras_dml writes to keep is written through `atomic_file` or
+`atomic_folder`: in a hidden folder beside its place, and moved there at the end. So a
+reader never finds half of it, and a write that fails leaves what was there before.
 """
 
 import contextlib
@@ -17,13 +17,18 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+RECORD_FILE = "index.json"
+"""The file of a sealed folder that lists the others."""
+
+_FORMAT_VERSION = 2
+
 
 @contextlib.contextmanager
 def atomic_file(file: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Gives a path to write a file to, which takes the place of `file` at the end.
+    """Gives a path to write a file to, which replaces `file` at the end.
 
-    The path has the same name, in a hidden folder beside it, for libraries that look at
-    how a name ends. If the block raises, `file` stays as it was.
+    The path ends in the same name, for libraries that go by the suffix. If the block
+    raises, `file` stays as it was.
 
     Args:
         file: where the file is to be, in a folder that exists.
@@ -32,23 +37,19 @@ def atomic_file(file: str | os.PathLike) -> Iterator[pathlib.Path]:
         The path to write to.
 
     Raises:
-        OSError: if nothing can be written there.
+        OSError: if nothing can be written there, or a folder of that name is there.
     """
     file = pathlib.Path(file)
-    unfinished = tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        path = pathlib.Path(unfinished, file.name)
-        yield path
-        os.replace(path, file)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with _hidden_folder_beside(file) as hidden:
+        yield hidden / file.name
+        os.replace(hidden / file.name, file)
 
 
 @contextlib.contextmanager
 def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Gives an empty folder to fill, which becomes `folder` at the end.
 
-    It has a hidden name beside it. If the block raises, it is removed.
+    It ends in the same name. If the block raises, it is removed.
 
     Args:
         folder: a path that does not exist yet; parents are made.
@@ -57,82 +58,61 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
         The folder to fill.
 
     Raises:
-        OSError: if the folder cannot be made, or something else is there at the end.
+        OSError: if the folder cannot be made, or something else is there at the end,
+            other than an empty folder.
     """
     folder = pathlib.Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    try:
-        yield pathlib.Path(unfinished)
-        os.chmod(unfinished, 0o755)
+    with _hidden_folder_beside(folder) as hidden:
+        unfinished = hidden / folder.name
+        unfinished.mkdir()
+        yield unfinished
         os.rename(unfinished, folder)
+
+
+@contextlib.contextmanager
+def _hidden_folder_beside(path):
+    # On the same file system, so that moving from it is one atomic step.
+    hidden = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        yield pathlib.Path(hidden)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_json(file: str | os.PathLike, content: Any) -> None:
     """Writes JSON, indented, in UTF-8, through `atomic_file`.
 
+    Args:
+        file: where the file is to be, in a folder that exists; one there is replaced.
+        content: what `json.dumps` takes.
+
     Raises:
         TypeError: if the content is not what JSON can hold.
         OSError: if nothing can be written there.
     """
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     with atomic_file(file) as unfinished:
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         unfinished.write_text(text, encoding="utf-8")
 
 
-def default_cache_dir() -> pathlib.Path:
-    """Where data that can be made again is kept.
-
-    `$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`.
-    """
-    return pathlib.Path(
-        os.environ.get("KERAS_DML_CACHE") or "~/.cache/keras_dml"
-    ).expanduser()
-
-
-def cached_folder(
-    folder: pathlib.Path, make: Callable[[pathlib.Path], None]
-) -> pathlib.Path:
-    """Gives the folder, made if it is not there yet, and never half-made.
-
-    Args:
-        folder: where it is to be; its name must tell all that its content depends on.
-        make: fills the empty folder that it is given.
-
-    Returns:
-        `folder`.
-    """
-    if folder.is_dir():
-        return folder
-    try:
-        with atomic_folder(folder) as unfinished:
-            make(unfinished)
-    except OSError:
-        # Another process may have made it meanwhile.
-        if not folder.is_dir():
-            raise
-    return folder
-
-
 def check_new_folder(folder: str | os.PathLike, name: str) -> None:
-    """Makes sure that a folder can be made, before the work that is to fill it.
+    """Checks that a folder can be made, before the work that is to fill it.
 
-    One of a like name is made above it, where there is a folder, and removed again.
+    To try it, a hidden folder is made where its first new parent would be, and removed.
 
     Args:
         folder: a path that does not exist yet, and whose parents may not either.
         name: what the caller's signature calls it, for the error message.
 
     Raises:
-        FileExistsError: if something is there, be it a link that leads nowhere.
+        FileExistsError: if something is there, even a broken link.
         OSError: if no folder can be made there, such as `NotADirectoryError` where a
             file is in the way.
     """
     folder = pathlib.Path(folder)
     if os.path.lexists(folder):
-        what = "exists already" if folder.exists() else "is a link that leads nowhere"
+        what = "exists already" if folder.exists() else "is a broken link"
         raise FileExistsError(
             f"{name}={str(folder)!r} {what}. Remove it, or name another."
         )
@@ -147,9 +127,42 @@ def check_new_folder(folder: str | os.PathLike, name: str) -> None:
         ) from error
 
 
-RECORD_FILE = "index.json"
+def default_cache_dir() -> pathlib.Path:
+    """Returns the folder for data that can be made again.
 
-_FORMAT_VERSION = 2
+    Returns:
+        `$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`.
+    """
+    return pathlib.Path(
+        os.environ.get("KERAS_DML_CACHE") or "~/.cache/keras_dml"
+    ).expanduser()
+
+
+def cached_folder(
+    folder: pathlib.Path, make: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """Returns a folder, made through `atomic_folder` if it is not there yet.
+
+    Args:
+        folder: where it is to be; its name must tell all that its content depends on.
+        make: fills the empty folder that it is given.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        OSError: if the folder cannot be made.
+    """
+    if folder.is_dir():
+        return folder
+    try:
+        with atomic_folder(folder) as unfinished:
+            make(unfinished)
+    except OSError:
+        # Another process may have made it meanwhile.
+        if not folder.is_dir():
+            raise
+    return folder
 
 
 def write_sealed_folder(
@@ -157,10 +170,10 @@ def write_sealed_folder(
     record: Mapping[str, Any],
     write_files: Callable[[pathlib.Path], None],
 ) -> None:
-    """Writes a folder of files with a record of them, whole or not at all.
+    """Writes a folder of files and a record of them, through `atomic_folder`.
 
-    It is written through `atomic_folder`. The record is `index.json`: what the caller says, the SHA-256 of every file, and the SHA-256 of
-    the record itself, so that nothing in the folder can change unseen.
+    The record is `index.json`: what the caller says, the SHA-256 of every file, and the
+    SHA-256 of the record itself, so that no change in the folder goes unnoticed.
 
     Args:
         folder: a path that does not exist yet; parents are made.
@@ -171,7 +184,6 @@ def write_sealed_folder(
         FileExistsError: if something is there.
         OSError: if the folder cannot be made.
     """
-    folder = pathlib.Path(folder)
     check_new_folder(folder, "folder")
     with atomic_folder(folder) as unfinished:
         write_files(unfinished)
@@ -190,17 +202,17 @@ def write_sealed_folder(
 
 
 def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
-    """Reads the record of a folder, once all in it is known to be as it was written.
+    """Reads the record of a folder, after checking every file against it.
 
-    The checksums tell of damage and mix-ups. They are no signature: who can write the
-    folder can seal it anew.
+    The checksums reveal damage and mix-ups. They are no signature: whoever can write
+    the folder can seal it again.
 
     Args:
         folder: what `write_sealed_folder` wrote. Files that it did not write are
             ignored.
 
     Returns:
-        The record, with its "files" and the other two names.
+        The record, with "format_version", "files" and "sha256".
 
     Raises:
         FileNotFoundError: if the record, or a file that it names, is missing.
@@ -213,57 +225,57 @@ def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{file} is missing. Pass a folder that holds a saved index."
         )
-    record = _whole_record(file)
+    record = _checked_record(file)
     for name, checksum in record["files"].items():
-        found = _sha256_of_file(_inside(folder, name, file))
+        found = _sha256_of_file(_file_inside(folder, name, file))
         if found != checksum:
             raise ValueError(
                 f"{folder / name} has SHA-256 {found}, but {file} says {checksum}. "
-                "Copy the folder again, or build the index anew."
+                "Copy the folder or build the index again."
             )
     return record
 
 
-def _whole_record(file):
+def _checked_record(file):
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{file} is not JSON: {error}. Build the index anew."
+            f"{file} is not JSON: {error}. Build the index again."
         ) from error
     if not isinstance(record, dict):
-        raise ValueError(f"{file} is not a JSON object. Build the index anew.")
+        raise ValueError(f"{file} is not a JSON object. Build the index again.")
     version = record.get("format_version")
     if version != _FORMAT_VERSION:
         raise ValueError(
             f"{file} has format_version = {version!r}; only {_FORMAT_VERSION} can be "
-            "read. Build the index anew."
+            "read. Build the index again."
         )
     found = _sha256_of_record(record)
     if record.get("sha256") != found:
         raise ValueError(
             f"{file} has been changed: its content has SHA-256 {found}, but it says "
-            f"{record.get('sha256')!r}. Copy the folder again, or build the index anew."
+            f"{record.get('sha256')!r}. Copy the folder or build the index again."
         )
     files = record.get("files")
     if not isinstance(files, dict) or not all(
-        isinstance(v, str) for v in files.values()
+        isinstance(checksum, str) for checksum in files.values()
     ):
-        raise ValueError(f"{file} lists no files. Build the index anew.")
+        raise ValueError(f"{file} lists no files. Build the index again.")
     return record
 
 
-def _inside(folder, name, record_file):
+def _file_inside(folder, name, record_file):
     relative = pathlib.PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
         raise ValueError(
             f"{record_file} names {name!r}, which is outside its folder. Build the "
-            "index anew."
+            "index again."
         )
     file = folder / relative
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing. Copy the folder again, or build the index anew."
+            f"{file} is missing. Copy the folder or build the index again."
         )
     return file
 
