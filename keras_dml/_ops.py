@@ -1,8 +1,10 @@
-"""What differs between versions and backends of Keras, so that layers need not know.
+"""What differs between the versions and backends of Keras that keras_dml runs on.
 
-On Keras 3 `ops`, `Loss`, `Optimizer` and the like are Keras's own. On Keras 2.15, beside
-which alone TensorFlow Addons imports, each is a stand-in of TensorFlow's functions, as
-far as keras_dml uses it.
+On Keras 3 `ops`, `Loss` and `Optimizer` are Keras's own. On Keras 2.15, the only one
+that TensorFlow Addons imports beside, each is a stand-in with as much of Keras 3's
+interface as keras_dml uses, made of TensorFlow's functions. What needs Keras 3, such as
+the sampled softmax and the trunks of KerasHub, asks for `IS_KERAS_2` where it is
+defined.
 """
 
 from __future__ import annotations
@@ -20,24 +22,24 @@ Tensor: TypeAlias = Any
 """A tensor of whichever backend Keras runs on."""
 
 IS_KERAS_2 = keras.__version__.startswith("2.")
-"""Whether this is Keras 2.15, with TensorFlow Addons or without."""
+"""Whether this is Keras 2.15, not Keras 3."""
 
 
 def check_versions(keras_version: str, tensorflow_version: str | None) -> None:
-    """Refuses Keras and TensorFlow that keras_dml was not made for.
+    """Raises where keras_dml does not support these versions together.
 
     Args:
         keras_version: such as "3.15.1".
-        tensorflow_version: the same; None where Keras runs on another backend.
+        tensorflow_version: such as "2.21.0"; None where Keras runs on another backend.
 
     Raises:
-        ImportError: if it is another pair than setup.py allows.
+        ImportError: if setup.py does not allow the pair.
     """
-    if _minor(keras_version) == _minor(tensorflow_version) == (2, 15):
+    found = _minor(keras_version)
+    beside = None if tensorflow_version is None else _minor(tensorflow_version)
+    if found == beside == (2, 15):
         return
-    if _minor(keras_version) >= (3, 8) and (
-        tensorflow_version is None or _minor(tensorflow_version) >= (2, 18)
-    ):
+    if found >= (3, 8) and (beside is None or beside >= (2, 18)):
         return
     raise ImportError(
         "keras_dml runs on Keras 3.8 or newer with TensorFlow 2.18 or newer, or on "
@@ -47,8 +49,9 @@ def check_versions(keras_version: str, tensorflow_version: str | None) -> None:
     )
 
 
-def _minor(version):
-    return version and tuple(map(int, version.split(".")[:2]))
+def _minor(version: str) -> tuple[int, ...]:
+    """Gives (3, 15) for "3.15.1"."""
+    return tuple(map(int, version.split(".")[:2]))
 
 
 def import_extra(module: str, user: str, extra: str) -> types.ModuleType:
@@ -58,6 +61,9 @@ def import_extra(module: str, user: str, extra: str) -> types.ModuleType:
         module: what to import, such as "scipy.io".
         user: what needs it, for the error message, such as "cars196".
         extra: the extra that installs it, such as "datasets".
+
+    Returns:
+        The module.
 
     Raises:
         ImportError: if it is not installed; the message has the pip command.
@@ -73,8 +79,7 @@ def import_extra(module: str, user: str, extra: str) -> types.ModuleType:
 
 
 if keras.backend.backend() == "tensorflow":
-    # Keras has imported it before.
-    import tensorflow as tf
+    import tensorflow as tf  # Keras has imported it already.
 
     check_versions(keras.__version__, tf.__version__)
 else:
@@ -85,19 +90,23 @@ if not IS_KERAS_2:
     ops = keras.ops
     Loss = keras.losses.Loss
     Optimizer = keras.optimizers.Optimizer
-    dtype_name = keras.backend.standardize_dtype
     NOT_AUTOCAST = types.MappingProxyType({"autocast": False})
+    """The argument of `add_weight` that keeps a weight's dtype in mixed precision."""
 
-    def weight_name(weight):
-        """Gives the name that the layer has given to its weight."""
+    def dtype_name(dtype: Any) -> str:
+        """Gives a dtype's name, such as "float32"."""
+        return keras.backend.standardize_dtype(dtype)
+
+    def weight_name(weight: Any) -> str:
+        """Gives the name of a weight in its layer, such as "kernel"."""
         return weight.name
 
-    def weight_path(weight):
-        """Gives the name of the weight in the model."""
+    def weight_path(weight: Any) -> str:
+        """Gives the name of a weight in its model, such as "conv/kernel"."""
         return weight.path
 
-    def write_archive(archive, folder):
-        """Writes a `keras.export.ExportArchive` without a word."""
+    def write_archive(archive: Any, folder: str) -> None:
+        """Writes a `keras.export.ExportArchive` and prints nothing."""
         archive.write_out(folder, verbose=False)
 
 else:
@@ -110,9 +119,8 @@ else:
         convert_to_tensor=tf.convert_to_tensor,
         copy=tf.identity,
         diagonal=tf.linalg.diag_part,
-        exp=tf.exp,
+        floor=tf.floor,
         flip=lambda x, axis: tf.reverse(x, [axis]),
-        log=tf.math.log,
         logaddexp=lambda x, y: tf.maximum(x, y) + tf.nn.softplus(-abs(x - y)),
         logical_and=tf.logical_and,
         logical_not=tf.logical_not,
@@ -127,8 +135,6 @@ else:
         softplus=tf.nn.softplus,
         sqrt=tf.sqrt,
         square=tf.square,
-        squeeze=tf.squeeze,
-        stop_gradient=tf.stop_gradient,
         sum=tf.reduce_sum,
         transpose=tf.transpose,
         where=tf.where,
@@ -137,44 +143,51 @@ else:
     )
     NOT_AUTOCAST = types.MappingProxyType({"experimental_autocast": False})
 
-    def dtype_name(dtype):
+    def dtype_name(dtype: Any) -> str:
         """Gives a dtype's name, such as "float32"."""
         return tf.as_dtype(dtype).name
 
-    def weight_name(weight):
+    def weight_name(weight: Any) -> str:
         """Gives the name that Keras 3 would give, "kernel" for "conv/kernel:0"."""
         return weight_path(weight).rpartition("/")[-1]
 
-    def weight_path(weight):
-        """Gives the path that Keras 3 would give, "conv/kernel" for that."""
+    def weight_path(weight: Any) -> str:
+        """Gives the path that Keras 3 would give, "conv/kernel" for "conv/kernel:0"."""
         return weight.name.partition(":")[0].replace("/depthwise_kernel", "/kernel")
 
-    def write_archive(archive, folder):
-        """Writes a `keras.export.ExportArchive` without a word."""
+    def write_archive(archive: Any, folder: str) -> None:
+        """Writes a `keras.export.ExportArchive` and prints nothing."""
         with contextlib.redirect_stdout(io.StringIO()):
             archive.write_out(folder)
 
-    class Loss(keras.losses.Loss):
-        """A loss with a dtype, to which the predictions are cast."""
+    class Loss(keras.losses.Loss):  # type: ignore[no-redef]
+        """A loss that casts predictions to its dtype, as those of Keras 3 do."""
 
-        def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
-            """Takes what Keras 3 takes."""
+        def __init__(
+            self,
+            name: str | None = None,
+            reduction: str | None = "sum_over_batch_size",
+            dtype: str | None = None,
+        ) -> None:
             super().__init__("none" if reduction is None else reduction, name)
             self.dtype = dtype or keras.backend.floatx()
 
-        def __call__(self, y_true, y_pred, sample_weight=None):
-            """Gives the loss of a batch."""
+        def __call__(
+            self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+        ) -> Tensor:
+            """Computes the loss of a batch."""
             return super().__call__(y_true, tf.cast(y_pred, self.dtype), sample_weight)
 
-        def get_config(self):
-            """Adds the dtype."""
+        def get_config(self) -> dict[str, Any]:
+            """Gives the configuration, the dtype included."""
             return {**super().get_config(), "dtype": self.dtype}
 
-    class Optimizer(keras.optimizers.Optimizer):
-        """An optimizer whose subclasses are written as Keras 3 has them."""
+    class Optimizer(keras.optimizers.Optimizer):  # type: ignore[no-redef]
+        """An optimizer whose subclasses are written as for Keras 3."""
 
-        def __init__(self, learning_rate, name=None, **kwargs):
-            """Takes the learning rate, which Keras 2 leaves to the subclass."""
+        def __init__(
+            self, learning_rate: Any, name: str | None = None, **kwargs: Any
+        ) -> None:
             super().__init__(name=name or type(self).__name__, **kwargs)
             schedule = keras.optimizers.schedules.LearningRateSchedule
             if callable(learning_rate) and not isinstance(learning_rate, schedule):
@@ -182,24 +195,25 @@ else:
                     "learning_rate must be a number or a LearningRateSchedule on Keras "
                     f"2.15; got {learning_rate!r}."
                 )
+            # Keras 2 leaves this to the subclass.
             self._learning_rate = self._build_learning_rate(learning_rate)
 
         @property
-        def built(self):
-            """Whether there are variables."""
+        def built(self) -> bool:
+            """Whether the optimizer has its variables."""
             return getattr(self, "_built", False)
 
-        def build(self, variables):
-            """Numbers the variables."""
+        def build(self, variables: list[Any]) -> None:
+            """Makes the index of the variables by which they are found."""
             super().build(variables)
             self._built = True
 
-        def add_variable_from_reference(self, variable, name):
-            """Makes a variable of zeros, of the shape of another."""
+        def add_variable_from_reference(self, variable: Any, name: str) -> Any:
+            """Makes a variable of zeros with the shape of another."""
             return super().add_variable_from_reference(variable, name)
 
-        def apply(self, gradients, variables):
-            """Makes a step."""
+        def apply(self, gradients: list[Tensor], variables: list[Any]) -> None:
+            """Updates the variables by their gradients."""
             self.apply_gradients(zip(gradients, variables, strict=True))
 
         def _get_variable_index(self, variable):
@@ -208,38 +222,81 @@ else:
         def _update_step(self, gradient, variable):
             self.update_step(gradient, variable, self.learning_rate)
 
-        def assign(self, variable, value):
+        def assign(self, variable: Any, value: Tensor) -> None:
             """Sets a variable."""
             variable.assign(value)
 
-        def assign_sub(self, variable, value):
+        def assign_sub(self, variable: Any, value: Tensor) -> None:
             """Subtracts from a variable."""
             variable.assign_sub(value)
 
-        def get_config(self):
-            """Adds the learning rate."""
+        def get_config(self) -> dict[str, Any]:
+            """Gives the configuration, the learning rate included."""
             rate = self._serialize_hyperparameter(self._learning_rate)
             rate = rate if isinstance(rate, dict) else float(rate)
             return {**super().get_config(), "learning_rate": rate}
 
 
-def gather_rows(matrix, rows):
+def gather_rows(matrix: Any, rows: Tensor) -> Tensor:
     """Gathers rows of a variable; on TensorFlow their gradient is sparse.
 
-    Keras's `take` reads the whole variable first, which TensorFlow answers with a copy
+    Keras's `take` reads the whole variable first, and TensorFlow makes a copy for that
     once rows of it have been written.
 
     Args:
-        matrix: a variable of shape (rows, dim), Keras's or TensorFlow's own.
+        matrix: a variable of shape (rows, dim) or (rows,), Keras's or TensorFlow's.
         rows: (n,) integers.
 
     Returns:
-        (n, dim).
+        (n, dim) or (n,), of the matrix's dtype.
     """
     if keras.backend.backend() != "tensorflow":
         return keras.ops.take(matrix, rows, axis=0)
-    import tensorflow as tf
-
     return tf.gather(
         matrix.value if isinstance(matrix, keras.Variable) else matrix, rows
     )
+
+
+def searchsorted(in_order: Tensor, values: Tensor) -> Tensor:
+    """Finds where values would go in a sorted array, before those equal to them.
+
+    On TensorFlow `keras.ops.searchsorted` takes no array of unknown length before Keras
+    3.12.
+
+    Args:
+        in_order: (n,) numbers in ascending order.
+        values: (m,) numbers of the same dtype.
+
+    Returns:
+        (m,) integers from 0 to n.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.searchsorted(in_order, values)
+    return tf.searchsorted(in_order, values)
+
+
+def integer_labels(labels: Tensor) -> Tensor:
+    """Makes integers of labels, which Keras does not cast under mixed precision.
+
+    Args:
+        labels: (batch,) or (batch, 1) numbers.
+
+    Returns:
+        (batch,) int64, or int32 on JAX; -1 for what is not a whole number.
+
+    Raises:
+        ValueError: if they have another shape, as one-hot labels do.
+    """
+    labels = ops.convert_to_tensor(labels)
+    shape = tuple(labels.shape)
+    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+        raise ValueError(
+            "labels must be class numbers of shape (batch,) or (batch, 1); got shape "
+            f"{shape}. Of one-hot labels give the argmax."
+        )
+    if "float" in dtype_name(labels.dtype):
+        is_whole = ops.floor(labels) == labels
+        labels = ops.where(is_whole, labels, -1.0)
+    # In 32 bits a label of 2³² would be 0. JAX cuts every array to them on its way in.
+    wide = "int32" if keras.backend.backend() == "jax" else "int64"
+    return ops.reshape(ops.cast(labels, wide), (-1,))

@@ -1,4 +1,8 @@
-"""The layers of the method; they need Keras alone."""
+"""The layers of the method: cosine logits and the normalizations of an embedding.
+
+They need Keras alone, and run on each of its backends. `_sampling` is an inner file:
+which classes the sampled softmax of `NormalizedSoftmax` draws.
+"""
 
 from keras_dml.layers.l2_normalization import L2Normalization
 from keras_dml.layers.l2_normalization import l2_normalize

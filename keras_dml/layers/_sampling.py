@@ -1,24 +1,41 @@
-"""Labels, refused where they are no class numbers."""
+"""The sampled softmax: which classes a training step draws, and what they stand for.
+
+`NormalizedSoftmax.sampled_logits` puts the pieces together: the labels of the whole
+batch, other classes drawn at random, and what is added to the logits of both so that
+the softmax over the sample estimates that over all classes. Keras 3 alone.
+"""
+
+from typing import Any
 
 import keras
 
+from keras_dml._ops import Tensor
+from keras_dml._ops import integer_labels
+from keras_dml._ops import searchsorted
 
-def class_labels(labels, num_classes):
-    """Makes class numbers of labels, as far as the backend can check them.
+_LEFT_OUT = -1e9
+"""Added to a logit to leave its column out: its exponential is 0 then.
+
+With -inf the gradient would be 0 times infinity, which is NaN.
+"""
+
+
+def class_labels(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Makes class numbers of labels and checks them, as far as the backend can.
 
     Args:
-        labels: as for `whole_labels`.
-        num_classes: they are to be from 0 to `num_classes` - 1.
+        labels: (batch,) or (batch, 1) numbers.
+        num_classes: labels are class numbers from 0 to `num_classes` - 1.
 
     Returns:
-        (labels, is_class): (batch,) int32, and (batch,) booleans, true throughout on
-        TensorFlow.
+        (labels, is_class): (batch,) int32, and (batch,) booleans, false for what is no
+        class number; on TensorFlow true throughout.
 
     Raises:
         ValueError: if they have another shape.
         tf.errors.InvalidArgumentError: on TensorFlow, if a label is out of range.
     """
-    labels = whole_labels(labels)
+    labels = integer_labels(labels)
     is_class = keras.ops.logical_and(labels >= 0, labels < num_classes)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -31,42 +48,15 @@ def class_labels(labels, num_classes):
     return keras.ops.cast(labels, "int32"), is_class
 
 
-def whole_labels(labels):
-    """Makes integers of labels, which Keras leaves alone under mixed precision.
-
-    Args:
-        labels: (batch,) or (batch, 1) numbers.
-
-    Returns:
-        (batch,) int64, or int32 on JAX; -1 for what is not a whole number.
-
-    Raises:
-        ValueError: if they have another shape, as one-hot labels do.
-    """
-    labels = keras.ops.convert_to_tensor(labels)
-    shape = tuple(labels.shape)
-    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-        raise ValueError(
-            "labels must be class numbers of shape (batch,) or (batch, 1); got shape "
-            f"{shape}. Of one-hot labels give the argmax."
-        )
-    if "float" in keras.backend.standardize_dtype(labels.dtype):
-        is_whole = keras.ops.floor(labels) == labels
-        labels = keras.ops.where(is_whole, labels, -1.0)
-    # In 32 bits a label of 2³² would be 0. JAX cuts every array to them on its way in.
-    wide = "int32" if keras.backend.backend() == "jax" else "int64"
-    return keras.ops.reshape(keras.ops.cast(labels, wide), (-1,))
-
-
-def labels_of_all_replicas(labels):
-    """Puts together the labels that `tf.distribute` has dealt out to replicas.
+def labels_of_all_replicas(labels: Tensor) -> Tensor:
+    """Gathers the labels of the whole batch, which `tf.distribute` splits.
 
     Args:
         labels: (piece,) integers, those of this replica.
 
     Returns:
         (batch,) integers, the same on every replica; `labels` itself where there is
-        one replica, or where the backend does not deal batches out.
+        one replica, or where the backend does not split batches.
     """
     if keras.backend.backend() != "tensorflow":
         return labels
@@ -78,12 +68,13 @@ def labels_of_all_replicas(labels):
     return replica.all_gather(labels, axis=0)
 
 
-def drawn_classes(num_classes, count, seed_generator):
-    """Draws different classes, every set of them equally likely.
+def drawn_classes(num_classes: int, count: int, seed_generator: Any) -> Tensor:
+    """Draws distinct classes, every set of them equally likely.
 
     On TensorFlow the first `count` places of a keyed permutation are computed, without
-    the rest: `tf.random_index_shuffle` under a key that is drawn anew for each step, as
-    keys in sequence give classes that are not uniform. Other backends shuffle all.
+    the rest: `tf.random_index_shuffle` under a key that is drawn anew for each step,
+    because keys in sequence give classes that are not uniform. Other backends shuffle
+    all classes.
 
     Args:
         num_classes: how many there are, below 2³¹.
@@ -104,30 +95,28 @@ def drawn_classes(num_classes, count, seed_generator):
     return tf.random_index_shuffle(tf.range(count), key, num_classes - 1, rounds=8)
 
 
-_NEVER = -1e9  # A logit whose exponential is 0; with -inf, 0 times it would be NaN.
+def sampling_correction(own: Tensor, drawn: Tensor, num_classes: int) -> Tensor:
+    """Gives what to add to the sampled logits: the log of the classes each stands for.
 
-
-def sampling_correction(own, drawn, num_classes):
-    """Gives the logarithm of how many classes each column stands for.
-
-    Those of the batch stand for themselves, in the first column that has them. The
-    drawn classes that are not in the batch share all the other classes evenly.
+    A class of the batch stands for itself, in the first column that has it. The drawn
+    classes that are not in the batch share all the other classes evenly.
 
     Args:
-        own: (batch,) int32 class numbers, repeated as they come.
+        own: (batch,) int32 class numbers, which may repeat.
         drawn: (sampled,) int32 class numbers, none twice.
         num_classes: how many classes there are.
 
     Returns:
-        (batch + sampled,) float32 logarithms: 0 for each first of `own`,
-        log(others / drawn others) for the drawn that are not in `own`, and for the
-        rest a number so low that its exponential is 0.
+        (batch + sampled,) float32: 0 for the first of each class in `own`, log(others /
+        drawn others) for the drawn that are not in `own`, and for the rest -1e9, which
+        leaves the column out.
     """
     batch = keras.ops.shape(own)[0]
     first = keras.ops.argmax(own[:, None] == own[None, :], axis=1)
     is_first = keras.ops.cast(first, "int32") == keras.ops.arange(batch, dtype="int32")
+    # By a search, as a table of batch by sampled would take much memory.
     in_order = keras.ops.sort(own)
-    place = keras.ops.minimum(keras.ops.searchsorted(in_order, drawn), batch - 1)
+    place = keras.ops.minimum(searchsorted(in_order, drawn), batch - 1)
     is_other = keras.ops.take(in_order, place, axis=0) != drawn
     others = num_classes - keras.ops.sum(keras.ops.cast(is_first, "int32"))
     drawn_others = keras.ops.sum(keras.ops.cast(is_other, "int32"))
@@ -137,7 +126,7 @@ def sampling_correction(own, drawn, num_classes):
     )
     return keras.ops.concatenate(
         [
-            keras.ops.where(is_first, 0.0, _NEVER),
-            keras.ops.where(is_other, keras.ops.log(stands_for), _NEVER),
+            keras.ops.where(is_first, 0.0, _LEFT_OUT),
+            keras.ops.where(is_other, keras.ops.log(stands_for), _LEFT_OUT),
         ]
     )

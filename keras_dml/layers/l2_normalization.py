@@ -1,22 +1,33 @@
 """Scaling vectors to length 1."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
+from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
 
 
-def l2_normalize(x):
+def l2_normalize(x: Tensor) -> Tensor:
     """Scales each vector to length 1: `x * rsqrt(max(sum(x²), 1e-12))`.
 
     Unlike `keras.ops.normalize`, its gradient at a zero vector is finite on every
     backend; a zero vector stays zero. Computed in float32 or wider.
 
     Args:
-        x: (..., dim) floats.
+        x: (..., dim) floats or integers.
 
     Returns:
         (..., dim), of float64 for float64 and of float32 for all other dtypes.
+
+    Example:
+        >>> unit = keras_dml.layers.l2_normalize(np.array([[3.0, 4.0], [0.0, 0.0]]))
+        >>> keras.ops.convert_to_numpy(unit)
+        array([[0.6, 0.8],
+               [0. , 0. ]])
     """
     if dtype_name(x.dtype) != "float64":
         x = ops.cast(x, "float32")
@@ -28,8 +39,11 @@ def l2_normalize(x):
 class L2Normalization(keras.layers.Layer):
     """Scales embeddings to length 1, so that their inner product is their cosine.
 
-    The output stays float32 under mixed precision, because a retrieval ranks by the
-    small differences that half precision rounds away.
+    The output stays float32 under mixed precision, because retrieval ranks by small
+    differences that half precision rounds away.
+
+    Args:
+        **kwargs: those of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:
         x: (batch, ..., dim) floats.
@@ -39,15 +53,26 @@ class L2Normalization(keras.layers.Layer):
         stays zero.
 
     Example:
-        >>> keras_dml.layers.L2Normalization()(np.array([[3.0, 4.0]]))
-        [[0.6, 0.8]]
+        >>> unit = keras_dml.layers.L2Normalization()(np.array([[3.0, 4.0]]))
+        >>> keras.ops.convert_to_numpy(unit)
+        array([[0.6, 0.8]], dtype=float32)
     """
 
-    def __init__(self, **kwargs):
-        """Takes the arguments that every Keras layer takes."""
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Scales the last axis to length 1."""
         return l2_normalize(x)
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Gives the shape of the input."""
+        return input_shape
+
+    def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Gives shape and dtype, where Keras would take the layer's compute dtype."""
+        dtype = "float64" if x.dtype == "float64" else "float32"
+        return keras.KerasTensor(x.shape, dtype)

@@ -1,30 +1,34 @@
-"""The classifier that learns an embedding: cosine logits over a temperature."""
+"""The classifier that learns an embedding: cosines over a temperature."""
+
+from __future__ import annotations
 
 import random
 from numbers import Integral
 from numbers import Real
+from typing import Any
 
 import keras
 
+from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_number
 from keras_dml._ops import IS_KERAS_2
-from keras_dml._ops import NOT_AUTOCAST
+from keras_dml._ops import Tensor
 from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
 from keras_dml.layers._sampling import class_labels
 from keras_dml.layers._sampling import drawn_classes
 from keras_dml.layers._sampling import labels_of_all_replicas
 from keras_dml.layers._sampling import sampling_correction
-from keras_dml.layers.l2_normalization import l2_normalize
+from keras_dml.layers.proxies import Proxies
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
-class NormalizedSoftmax(keras.layers.Layer):
+class NormalizedSoftmax(Proxies):
     """Cosine of each embedding with each class weight, over a temperature.
 
     `logits[i, z] = cos(x_i, p_z) / temperature`, where `p_z` is the weight vector
-    (proxy) of class z. Both are scaled to length 1 in each call, so only their angle
-    counts. Train it with softmax cross-entropy from logits; at test time leave it
-    off and compare the embeddings.
+    (proxy) of class z, as in `Proxies`. Train it with softmax cross-entropy from
+    logits; at test time leave it off and compare the embeddings.
 
     Weights and arithmetic are float32 whatever the mixed-precision policy (float64
     where the layer's dtype is float64). A zero vector gives zero logits and finite
@@ -33,35 +37,44 @@ class NormalizedSoftmax(keras.layers.Layer):
     With `sampled_classes` the softmax of a training step runs over the classes of its
     batch and others drawn at random, so that a step costs what the sample costs, not
     what all classes would; `keras_dml.models.Classifier` trains it, and
-    `sampled_logits` says how. All classes count when it is evaluated.
+    `sampled_logits` has the formula. Evaluation counts all classes.
 
     Args:
-        num_classes: the number of training classes, at least 1 and below 2³¹.
-        temperature: divides the cosine, positive. The default, 0.05, is the paper's.
+        num_classes: the number of training classes, from 1 to 2³¹ - 1.
+        temperature: divides the cosine, above 0. The default, 0.05, is the paper's.
         sampled_classes: how many classes to draw in each training step, beside those of
             the batch: an integer from 1 to `num_classes`, or a share of the classes, a
             float above 0 and at most 1. None, the default, takes all classes. The
             paper loses little recall at a share of 0.1.
         seed: an integer that the draws follow, with the step; None for one at random.
+        class_weights_initializer: a Keras initializer of the class weights. None, the
+            default, draws from U(-1/√dim, 1/√dim), as the released code does.
+        class_weights_regularizer: a Keras regularizer of the class weights, or None.
+            It reads all of them, so a step of the sampled softmax costs that.
+        class_weights_constraint: a Keras constraint on the class weights, or None;
+            applied to all of them after each step, with the same cost.
+        **kwargs: those of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:
         embeddings: (batch, dim) floats, of any length.
 
     Returns:
-        (batch, num_classes) logits from `-1 / temperature` to `1 / temperature`.
+        (batch, num_classes) logits from `-1 / temperature` to `1 / temperature`,
+        float32 (float64 for float64).
 
     Raises:
         ValueError: if an argument is out of range, the input is not (batch, dim), or
             the layer is called in training without the labels that sampling needs.
 
     Weights:
-        class_weights: (num_classes, dim), one row a class, started from
-            U(-1/√dim, 1/√dim) as in the released code. With `sampled_classes` only the
-            rows of the sample are read and, on TensorFlow, have a gradient;
+        class_weights: (num_classes, dim), one row a class. With `sampled_classes` only
+            the rows of the sample are read and, on TensorFlow, have a gradient;
             `keras_dml.optimizers.SGD` then updates those alone.
 
     Example:
-        >>> logits = keras_dml.layers.NormalizedSoftmax(100)(embedder.output)
+        >>> logits = keras_dml.layers.NormalizedSoftmax(4)(embedder.output)
+        >>> logits.shape
+        (None, 4)
         >>> model = keras.Model(embedder.input, logits)
         >>> model.compile(
         ...     "sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -73,26 +86,28 @@ class NormalizedSoftmax(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_classes, temperature=0.05, sampled_classes=None, seed=None, **kwargs
-    ):
-        """Checks the arguments; the class docstring has them."""
-        kwargs.setdefault("autocast", False)
-        super().__init__(**kwargs)
-        if not (isinstance(num_classes, Integral) and 1 <= num_classes < 2**31):
-            raise ValueError(
-                "num_classes must be an integer of at least 1, below 2**31; got "
-                f"{num_classes!r}."
-            )
-        if not temperature > 0:
-            raise ValueError(
-                f"temperature must be positive, such as 0.05; got {temperature}."
-            )
-        self.num_classes = int(num_classes)
-        self.temperature = float(temperature)
+        self,
+        num_classes: int,
+        temperature: float = 0.05,
+        sampled_classes: int | float | None = None,
+        seed: int | None = None,
+        class_weights_initializer: Any = None,
+        class_weights_regularizer: Any = None,
+        class_weights_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            class_weights_initializer,
+            class_weights_regularizer,
+            class_weights_constraint,
+            **kwargs,
+        )
+        self.temperature = checked_number(
+            temperature, "temperature", above=0, example=0.05
+        )
         self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
-        if not (seed is None or isinstance(seed, Integral)):
-            raise ValueError(f"seed must be an integer or None; got {seed!r}.")
-        self.seed = None if seed is None else int(seed)
+        self.seed = None if seed is None else checked_integer(seed, "seed")
         if self.sampled_classes is not None:
             if IS_KERAS_2:
                 raise ValueError("sampled_classes needs Keras 3; leave it out.")
@@ -104,33 +119,23 @@ class NormalizedSoftmax(keras.layers.Layer):
             # XLA has no tf.random_index_shuffle.
             self.supports_jit = keras.backend.backend() != "tensorflow"
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the class weights for embeddings of `input_shape[-1]` numbers."""
-        if len(input_shape) != 2 or input_shape[-1] is None:
-            raise ValueError(
-                "NormalizedSoftmax takes embeddings of shape (batch, dim) with dim "
-                f"known; got shape {tuple(input_shape)}. Pool or flatten them first."
-            )
-        dim = input_shape[-1]
-        initializer = keras.initializers.RandomUniform(-(dim**-0.5), dim**-0.5)
-        if self.sampled_classes is not None and keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            # Drawn eagerly, the weights would take their memory three times.
-            initializer = tf.function(initializer)
-        self.class_weights = self.add_weight(
-            shape=(self.num_classes, dim),
-            initializer=initializer,
-            dtype="float64" if self.variable_dtype == "float64" else "float32",
-            **NOT_AUTOCAST,
-            name="class_weights",
-        )
+        super().build(input_shape)
         if self.sampled_classes is not None:
             self.class_weights.updates_by_row = True
-        self.built = True
 
-    def call(self, embeddings, training=False):
-        """Gives the logits of all classes."""
+    def _uniform(self, dim):
+        initializer = super()._uniform(dim)
+        if self.sampled_classes is None or keras.backend.backend() != "tensorflow":
+            return initializer
+        import tensorflow as tf
+
+        # Drawn eagerly, the weights would take their memory three times.
+        return tf.function(initializer)
+
+    def call(self, embeddings: Tensor, training: bool = False) -> Tensor:
+        """Computes the logits of all classes."""
         if training and self.sampled_classes is not None:
             raise ValueError(
                 f"{self.name} draws sampled_classes={self.sampled_classes} classes for "
@@ -138,10 +143,12 @@ class NormalizedSoftmax(keras.layers.Layer):
                 "keras_dml.models.Classifier(embedder, softmax) in place of a "
                 "keras.Model, or call sampled_logits(embeddings, labels)."
             )
-        return self._logits(embeddings, self.class_weights)
+        return self._cosines(embeddings, self.class_weights) / self.temperature
 
-    def sampled_logits(self, embeddings, labels):
-        """Gives the logits of the batch's classes and of others drawn at random.
+    def sampled_logits(
+        self, embeddings: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Computes the logits of the batch's classes and of others drawn at random.
 
         The columns are the labels of the batch, those of all replicas where there are
         several, and then the classes drawn. A class in two columns counts in the
@@ -163,43 +170,47 @@ class NormalizedSoftmax(keras.layers.Layer):
             (logits, columns): (piece, batch + sampled_classes) floats, and (piece,)
             int32, the column of each image's own class, for a softmax cross-entropy.
 
+        Raises:
+            ValueError: if the layer has no `sampled_classes`, or the labels have
+                another shape.
+
         Reference:
             [Jean et al., 2015](https://arxiv.org/abs/1412.2007), for such an estimate;
             [An et al., 2022](https://arxiv.org/abs/2203.15565), for keeping the
             batch's own classes.
         """
+        if self.sampled_classes is None:
+            raise ValueError(
+                f"{self.name} draws no classes; make it with sampled_classes, such as "
+                "0.1, or call it for the logits of all classes."
+            )
         labels, is_class = class_labels(labels, self.num_classes)
         own = labels_of_all_replicas(labels)
         drawn = drawn_classes(
             self.num_classes, self.sampled_classes, self.seed_generator
         )
         weights = gather_rows(self.class_weights, ops.concatenate([own, drawn]))
-        logits = self._logits(embeddings, weights)
-        stand_for = sampling_correction(own, drawn, self.num_classes)
-        logits = logits + ops.cast(stand_for, logits.dtype)
+        logits = self._cosines(embeddings, weights) / self.temperature
+        correction = sampling_correction(own, drawn, self.num_classes)
+        logits = logits + ops.cast(correction, logits.dtype)
         logits = ops.where(is_class[:, None], logits, float("nan"))
         columns = ops.argmax(labels[:, None] == own[None, :], axis=1)
         return logits, ops.cast(columns, "int32")
 
-    def _logits(self, embeddings, weights):
-        embeddings = ops.cast(embeddings, self.class_weights.dtype)
-        # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-        directions = ops.transpose(l2_normalize(weights))
-        return l2_normalize(embeddings) @ directions / self.temperature
-
-    def get_config(self):
-        """Adds the constructor's arguments to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the arguments above included."""
         return {
             **super().get_config(),
-            "num_classes": self.num_classes,
             "temperature": self.temperature,
             "sampled_classes": self.sampled_classes,
             "seed": self.seed,
         }
 
 
-def _checked_sample(sampled_classes, num_classes):
-    """How many classes to draw, from a number or a share; None for all."""
+def _checked_sample(
+    sampled_classes: int | float | None, num_classes: int
+) -> int | None:
+    """Gives how many classes to draw, from a number or a share; None for all."""
     if sampled_classes is None:
         return None
     is_number = isinstance(sampled_classes, Integral)
