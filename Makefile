@@ -1,7 +1,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-backends test-addons lint \
+.PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval \
 	benchmark-classes benchmark-sharded-classes benchmark-against-torch dist clean
 
@@ -19,12 +19,17 @@ install: .venv/installed ## Make .venv and install keras_dml in it
 	.venv/bin/pip install --quiet -e .
 	touch $@
 
-# What the tests compare with comes on top; the demo does without.
-.venv/installed-test: .venv/installed
+# The programs of experiments/ need more than the package does, and the tests also what
+# they compare with.
+.venv/installed-experiments: .venv/installed
+	.venv/bin/pip install --quiet -e '.[experiments]'
+	touch $@
+
+.venv/installed-test: .venv/installed-experiments
 	.venv/bin/pip install --quiet -e '.[test]'
 	touch $@
 
-demo: install ## Train on the glyphs, which need no download, and print Recall@K
+demo: .venv/installed-experiments ## Train on the glyphs, which need no download, and print Recall@K
 	.venv/bin/python -m experiments.train --config=experiments/configs/glyphs.py
 
 # Files of tests go to processes, one a core, each with a TensorFlow of its own.
@@ -57,7 +62,7 @@ ADDONS_PYTHON ?= python3.11
 		|| { echo 'TensorFlow Addons needs Python 3.10 or 3.11, and $(ADDONS_PYTHON) is not:' \
 		'name another, as in make test-addons ADDONS_PYTHON=python3.10' >&2; exit 1; }
 	test -x .venv-addons/bin/pip || $(ADDONS_PYTHON) -m venv .venv-addons
-	.venv-addons/bin/pip install --quiet -e '.[addons,faiss]' \
+	.venv-addons/bin/pip install --quiet -e '.[addons,experiments,faiss]' \
 		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	touch $@
 
@@ -70,9 +75,27 @@ test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlo
 		tests/data/test_class_balanced_batches.py tests/experiments/test_addons.py \
 		tests/test_documentation.py::test_moving_off_addons_gives_the_same_before_and_after
 
-lint: .venv/installed-test ## Check style and formatting
+# The oldest version of every package that setup.py allows; TensorFlow 2.15 has test-addons.
+LOWEST = $(shell sed -nE 's/^ *"([A-Za-z_-]+)>=([0-9.]+)[",].*/\1==\2/p' setup.py \
+	| grep -E '^(numpy|scikit-learn|threadpoolctl|annoy|absl-py|matplotlib|pillow|fonttools|scipy|ml_collections|safetensors)==')
+
+.venv-lowest/installed: setup.py
+	test -x .venv-lowest/bin/pip || $(ADDONS_PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet -e '.[experiments,faiss,safetensors]' \
+		'tensorflow==2.18.0' 'keras==3.8.0' $(LOWEST) \
+		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+	touch $@
+
+test-lowest: .venv-lowest/installed ## Test on the oldest TensorFlow and Keras that setup.py allows
+	.venv-lowest/bin/$(PYTEST) tests/layers tests/losses tests/optimizers tests/models \
+		tests/data tests/evaluation tests/search tests/serving tests/training \
+		tests/experiments/test_train.py
+
+lint: .venv/installed-test ## Check style, types, and which room imports which
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	PYTHONPATH=. .venv/bin/lint-imports
 
 benchmark-training-step: .venv/installed-test ## Time a training step of the model against its trunk's
 	.venv/bin/python -m tests.benchmarks.benchmark_training_step
@@ -99,5 +122,5 @@ dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Delete the virtual environments and everything built
-	rm -rf .venv .venv-addons build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-addons .venv-lowest build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

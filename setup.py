@@ -7,9 +7,21 @@ from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
 
+DATASETS = [
+    "matplotlib>=3.8",
+    "pillow>=10.1",
+    "fonttools>=4.40",
+    "scipy>=1.11",
+]
+EXPERIMENTS = [
+    *DATASETS,
+    "ml_collections>=1.0",
+    "tensorboard",
+]
+
 setup(
     name="keras_dml",
-    version="0.1.0",
+    version="0.2.0",
     description="Deep metric learning as classification, in plain Keras",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -25,14 +37,10 @@ setup(
         "threadpoolctl>=3.1",
         "annoy>=1.17.3",
         "absl-py>=2.0",
-        "ml_collections>=1.0",
-        "matplotlib>=3.8",
-        "pillow>=10.1",
-        "fonttools>=4.40",
-        "scipy>=1.11",
-        "tensorboard",
     ],
     extras_require={
+        "datasets": DATASETS,
+        "experiments": EXPERIMENTS,
         "addons": [
             "tensorflow==2.15.*",
             "keras==2.15.*",
@@ -44,10 +52,13 @@ setup(
         "hub": ["keras-hub>=0.32"],
         "safetensors": ["safetensors>=0.4"],
         "test": [
+            *EXPERIMENTS,
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff==0.17.6",
+            "mypy==2.4.1",
+            "import-linter==2.17",
             "faiss-cpu>=1.15",
             'keras-hub>=0.32; python_version >= "3.11"',
             "jax>=0.4.30",

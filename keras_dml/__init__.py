@@ -1,18 +1,30 @@
 """Deep metric learning as classification, in plain Keras.
 
-`layers`, `losses`, `models` and `optimizers` need Keras alone and are imported at once,
-so that saved models find them. The other rooms need TensorFlow or Annoy and are
-imported when first named: `keras_dml.data`, `.evaluation`, `.training`, `.serving`.
+From data to a served model, one room a step:
+
+- `data`: data sets, and class-balanced batches of them;
+- `models`: trunks, the embedding model, the classifier; `layers`, `losses` and
+  `optimizers` are their parts, and work in any Keras model;
+- `training`: what a run needs around `model.fit`;
+- `evaluation`: Recall@K and all else that measures embeddings, exactly;
+- `search`: indexes of neighbors, and galleries of images;
+- `serving`: a SavedModel for TF Serving.
+
+`layers`, `losses`, `models` and `optimizers` need Keras alone, on any of its backends,
+and are imported at once, so that saved models find them. The other rooms are imported
+when they are first named: `data`, `evaluation`, `search`, `serving` and `training` need
+TensorFlow, `search` needs Annoy once an Annoy index is made.
 """
 
 import importlib
+import types
 
 from keras_dml import layers
 from keras_dml import losses
 from keras_dml import models
 from keras_dml import optimizers
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ON_DEMAND = ("data", "evaluation", "search", "serving", "training")
 
@@ -29,7 +41,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> types.ModuleType:
     if name in _ON_DEMAND:
         return importlib.import_module(f"keras_dml.{name}")
     raise AttributeError(f"module 'keras_dml' has no attribute {name!r}")

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.data.miniature_archives import write_cub200
 from tests.experiments.programs import ROOT
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
+from tests.fork_server import run_module
 
 # Appended to training commands, which take minutes as they stand; the last flag wins.
 _SHORT = {
@@ -42,11 +44,15 @@ _SHORT = {
 }
 
 DOCUMENTS = (
-    "README.md",
-    "BUILD.md",
+    *("README.md", "BUILD.md", "BENCHMARKS.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     "experiments/README.md",
-    "docs/many_classes.md",
-    "docs/moving_off_addons.md",
+    *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md")),
+)
+
+# In this order, as later ones use what earlier ones have written.
+_TO_FOLLOW = (
+    *("README.md", "docs/training.md", "docs/losses.md", "docs/data_sets.md"),
+    *("docs/measuring.md", "docs/search_and_serving.md"),
 )
 
 
@@ -91,43 +97,70 @@ def keras_home(tmp_path_factory):
     return folder
 
 
-def test_readme_commands_and_code_run_in_order(reader, keras_home, monkeypatch):
-    monkeypatch.chdir(reader)
-    environment = {**os.environ, "KERAS_HOME": str(keras_home)}
-    ran = []
-    for words in commands("README.md"):
-        if words[0] != "python":
-            continue
-        arguments = words[1:]
-        if "experiments.train" in words:
-            config = next(word for word in words if word.startswith("--config="))
-            arguments += _SHORT[pathlib.Path(config).stem]
-        finished = subprocess.run(
-            [sys.executable, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert finished.returncode == 0, f"{words}\n{finished.stderr}"
-        ran.append(words[2].removeprefix("experiments."))
-    assert ran == [
-        *("train", "prepare", "train"),
-        *("train", "evaluate", "search", "index", "search", "export"),
-    ]
-    assert pathlib.Path("saved_models/glyphs/serving/2").is_dir()
+@pytest.fixture(scope="module")
+def followed(reader, keras_home):
+    """Follows a document's commands, but for those that were run before."""
+    programs = {}
 
-    names = {}
-    blocks = code_blocks("README.md", "python")
-    assert len(blocks) == 6
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
-        if "model.fit(" in block:
-            history = names["model"].history.history
-    assert np.isfinite(history["val_recall@1"]).all()
-    np.testing.assert_array_equal(
-        names["code"], np.packbits(names["embedding"].numpy() > 0, axis=1)
+    def follow(document):
+        for words in commands(document):
+            if words[0] != "python" or tuple(words) in programs:
+                continue
+            arguments = words[3:]
+            if words[2] == "experiments.train":
+                config = next(word for word in words if word.startswith("--config="))
+                arguments += _SHORT[pathlib.Path(config).stem]
+            # Those of the README from a real start, as its reader does.
+            run = _run_really if document == "README.md" else run_module
+            finished = run(
+                words[2],
+                *arguments,
+                cwd=reader,
+                environment={"KERAS_HOME": str(keras_home)},
+            )
+            assert finished.returncode == 0, f"{words}\n{finished.stderr}"
+            programs[tuple(words)] = words[2].removeprefix("experiments.")
+        return list(programs.values())
+
+    return follow
+
+
+def _run_really(module, *arguments, cwd, environment):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+
+
+@pytest.mark.parametrize("document", _TO_FOLLOW)
+def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch):
+    monkeypatch.chdir(reader)
+    ran = followed(document)
+    names = {}
+    for block in code_blocks(document, "python"):
+        exec(compile(block, document, "exec"), names)
+    if document == "README.md":
+        assert ran == ["train", "train", "evaluate", "search", "export"]
+        assert pathlib.Path("saved_models/glyphs/serving/2").is_dir()
+        history = names["model"].history.history
+        assert np.isfinite(history["val_recall@1"]).all()
+    if document == "docs/search_and_serving.md":
+        assert "index" in ran
+        np.testing.assert_array_equal(
+            names["code"], np.packbits(names["embedding"].numpy() > 0, axis=1)
+        )
+
+
+def test_classes_are_drawn_as_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in code_blocks("docs/many_classes.md", "python")[:-1]:
+        exec(compile(block, "docs/many_classes.md", "exec"), names)
+    assert np.isfinite(names["model"].history.history["loss"]).all()
 
 
 def test_moving_off_addons_gives_the_same_before_and_after():
@@ -188,18 +221,20 @@ def test_command_that_moves_off_addons_trains_or_says_what_is_missing(tmp_path):
         assert 'pip install "keras_dml[addons]"' in finished.stderr
 
 
-@pytest.mark.parametrize("document", ["README.md", "BUILD.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_other_command_is_known(document):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    setup = (ROOT / "setup.py").read_text()
+    _, extras = _dependencies()
     for words in commands(document):
         if words[0] == "python":
-            assert document == "README.md", "not run by the test above"
+            run_elsewhere = ("docs/moving_off_addons.md",)
+            assert document in (*_TO_FOLLOW, *run_elsewhere), "not run by a test above"
         elif words[0] == "make":
             assert words[1] in targets
         elif words[0] == "pip":
-            (extra,) = re.findall(r"\[(\w+)\]", words[2])
-            assert f'"{extra}": [' in setup
+            assert words[1] == "install"
+            assert words[2].startswith((".", "keras_dml["))
+            assert set(re.findall(r"\[(\w+)\]", words[2])) <= set(extras)
         else:
             # TF Serving's own image can't be had where the tests run.
             assert words[:2] == ["docker", "run"]
@@ -208,17 +243,44 @@ def test_every_other_command_is_known(document):
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_to_files_lead_somewhere(document):
+    text = _prose(document)
+    for link in re.findall(r"\]\(([^):]+)\)", text):
+        file, _, heading = link.partition("#")
+        file = (ROOT / document).parent / file if file else ROOT / document
+        assert file.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", _prose(file), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", one.lower()) for one in headings]
+            assert heading in [anchor.replace(" ", "-") for anchor in anchors], link
+
+
+def _prose(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / document).parent.joinpath(link).exists(), link
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_every_dependency_is_explained():
-    setup = (ROOT / "setup.py").read_text()
-    required = setup.split("install_requires=[")[1].split("]")[0]
-    packages = re.findall(r'"([a-zA-Z_-]+)', required)
+    required, extras = _dependencies()
     text = (ROOT / "BUILD.md").read_text()
-    table = text.split("## Why each dependency")[1].split("The extra ")[0]
-    explained = re.findall(r"^\| ([a-z_-]+) \|", table, re.MULTILINE)
-    assert explained[2:] == packages, "after the heading and its rule"
+    section = text.split("## Why each dependency")[1].split("\n## ")[0]
+    assert re.findall(r"^\| ([a-z_-]+) \|", section, re.MULTILINE)[2:9] == required
+    for extra, packages in extras.items():
+        assert f"`{extra}`" in section, extra
+        for package in packages:
+            assert package in section.lower(), package
+
+
+def _dependencies():
+    """What setup.py asks for: the packages, and those of each extra."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("setuptools.setup", lambda **arguments: found.update(arguments))
+        runpy.run_path(str(ROOT / "setup.py"))
+
+    def names(requirements):
+        return [re.match(r"[\w-]+", one)[0] for one in requirements]
+
+    extras = found["extras_require"].items()
+    return names(found["install_requires"]), {
+        extra: names(packages) for extra, packages in extras
+    }

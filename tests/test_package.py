@@ -1,5 +1,7 @@
 """The wheel holds the package, whole, and needs nothing of the repository."""
 
+import inspect
+import os
 import pathlib
 import re
 import shutil
@@ -60,3 +62,62 @@ def test_version_is_the_same_everywhere(wheel):
 def test_unknown_room_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = keras_dml.nothing
+
+
+def _signatures():
+    """(name, signature) of every public function and method of the package."""
+    for room in keras_dml.__all__:
+        module = getattr(keras_dml, room)
+        for name in module.__all__:
+            public = getattr(module, name)
+            if inspect.isfunction(public):
+                yield f"{room}.{name}", inspect.signature(public)
+            if not inspect.isclass(public):
+                continue
+            for inner, method in vars(public).items():
+                method = getattr(method, "__func__", method)
+                is_ours = getattr(method, "__module__", "").startswith("keras_dml")
+                is_public = not inner.startswith("_") or inner == "__init__"
+                if inspect.isfunction(method) and is_ours and is_public:
+                    yield f"{room}.{name}.{inner}", inspect.signature(method)
+
+
+@pytest.mark.parametrize(("name", "signature"), _signatures())
+def test_public_signature_says_the_type_of_everything(name, signature):
+    untyped = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.annotation is parameter.empty
+        and parameter.name not in ("self", "cls")
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    ]
+    assert not untyped
+    if not name.endswith("__init__"):
+        assert signature.return_annotation is not signature.empty
+
+
+def _loaded_by(code, **environment):
+    """The packages that Python has loaded after running code in a new process."""
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in finished.stdout.split()}
+
+
+def test_importing_the_package_loads_no_package_of_an_extra():
+    rooms = "; ".join(f"keras_dml.{room}" for room in keras_dml.__all__)
+    extras = {"scipy", "matplotlib", "fontTools", "PIL", "ml_collections", "faiss"}
+    extras |= {"tensorboard", "keras_hub", "safetensors", "torch", "jax", "annoy"}
+    extras -= _loaded_by("import keras")
+    assert len(extras) > 8
+    assert not extras & _loaded_by(f"import keras_dml; {rooms}")
+
+
+def test_parts_and_measures_need_no_tensorflow_on_another_backend():
+    pytest.importorskip("jax")
+    code = "import keras_dml; keras_dml.evaluation"
+    assert "tensorflow" not in _loaded_by(code, KERAS_BACKEND="jax")
