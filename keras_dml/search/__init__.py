@@ -1,4 +1,13 @@
-"""Indexes of neighbors, exact and approximate, and galleries of images in them."""
+"""Search: indexes of neighbors, exact and approximate, and galleries of images.
+
+An index takes the rows of a gallery, embeddings or packed binary codes, and finds those
+most similar to a query; indexes of all kinds are built, searched, saved and loaded
+alike. Take `ExactNeighbors` up to some 100,000 rows, where it is often the fastest too,
+and above that `calibrated_neighbors`, which gives an `HNSWNeighbors` (a graph, the
+faster one, through faiss) or an `AnnoyNeighbors` (trees, mapped from its file) the
+least effort that agrees with exact search. A `GalleryIndex` adds the path and the class
+of the image that each row came from.
+"""
 
 from keras_dml.search.annoy_neighbors import AnnoyNeighbors
 from keras_dml.search.calibrated_neighbors import KINDS

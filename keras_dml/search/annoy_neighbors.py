@@ -1,4 +1,4 @@
-"""Approximate nearest neighbors through Annoy."""
+"""Approximate nearest neighbors through Annoy's trees, and a check of Annoy itself."""
 
 import functools
 import math
@@ -12,7 +12,12 @@ from keras_dml.search.neighbors import Neighbors
 _METRICS = {"cosine": "angular", "hamming": "hamming"}
 _INDEX_FILE = "index.ann"
 _LARGEST_INT32 = 2**31 - 1
-_SEARCH_K_A_TREE = 200
+_SEARCH_K_PER_TREE = 200
+
+# The index that the installed Annoy is tried on.
+_CHECK_ITEMS = 64
+_CHECK_DIM = 40
+_CHECK_NEIGHBORS = 5
 
 
 class AnnoyNeighbors(Neighbors):
@@ -30,7 +35,8 @@ class AnnoyNeighbors(Neighbors):
         search_k: tree nodes a search inspects, at least 1. More find more, for more
             time. Defaults to 200 × `trees`; Annoy's own default, k × `trees`, would
             make the first neighbor depend on how many are asked for. A search for
-            more than `search_k` neighbors inspects as many nodes as neighbors.
+            more than `search_k` neighbors inspects as many nodes as neighbors. May be
+            set on the index later.
         seed: 0 … 2^31 − 1, for the random splits.
 
     Raises:
@@ -50,11 +56,10 @@ class AnnoyNeighbors(Neighbors):
     kind = "annoy"
 
     def __init__(self, trees: int = 50, search_k: int | None = None, seed: int = 0):
-        """Checks the arguments; the class docstring has them."""
         super().__init__()
         self._trees = checked_integer(trees, "trees", 1, _LARGEST_INT32)
         if search_k is None:
-            search_k = min(_SEARCH_K_A_TREE * self._trees, _LARGEST_INT32)
+            search_k = min(_SEARCH_K_PER_TREE * self._trees, _LARGEST_INT32)
         self.search_k = search_k
         self._seed = checked_integer(seed, "seed", 0, _LARGEST_INT32)
 
@@ -64,27 +69,27 @@ class AnnoyNeighbors(Neighbors):
         return self._trees
 
     @property
-    def seed(self) -> int:
-        """The seed of the random splits."""
-        return self._seed
-
-    @property
     def search_k(self) -> int:
         """Nodes a search inspects. May be set, which drops the calibration."""
         return self._search_k
 
     @search_k.setter
-    def search_k(self, search_k: int):
+    def search_k(self, search_k: int) -> None:
         self._search_k = checked_integer(search_k, "search_k", 1, _LARGEST_INT32)
         self.calibration = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of the random splits."""
+        return self._seed
 
     @property
     def parameters(self) -> dict[str, int]:
         """The arguments of the constructor."""
         return {"trees": self.trees, "search_k": self.search_k, "seed": self.seed}
 
-    def _built(self, metric, dim, rows, blocks):
-        index = _empty(metric, dim)
+    def _build(self, metric, dim, count, blocks):
+        index = _empty_index(metric, dim)
         index.set_seed(self.seed)
         item = 0
         for block in blocks:
@@ -94,7 +99,7 @@ class AnnoyNeighbors(Neighbors):
         index.build(self.trees, n_jobs=1)
         return index
 
-    def _nearest(self, block, k):
+    def _search(self, block, k):
         rows = np.full((len(block), k), -1, np.int64)
         distances = np.full((len(block), k), np.inf, np.float32)
         inspected = max(self.search_k, k)
@@ -113,28 +118,23 @@ class AnnoyNeighbors(Neighbors):
         self._index.save(str(folder / _INDEX_FILE))
 
     def _read(self, folder):
-        # Annoy maps the file without reading it through, and a damaged one can end the
-        # process; but its checksum has been compared by now.
-        index = _empty(self.metric, self.dim)
+        # Annoy maps the file without reading it through, and a damaged one can crash
+        # the process; but its checksum has been compared by now.
+        index = _empty_index(self.metric, self.dim)
         index.load(str(folder / _INDEX_FILE))
-        held = index.get_n_items(), index.get_n_trees()
-        if held != (self.count, self.trees):
-            raise ValueError(f"{_INDEX_FILE} holds {held[0]} rows in {held[1]} trees")
+        rows, trees = index.get_n_items(), index.get_n_trees()
+        if (rows, trees) != (self.count, self.trees):
+            raise ValueError(f"{_INDEX_FILE} holds {rows} rows in {trees} trees")
         return index
 
 
-def _empty(metric, dim):
+def _empty_index(metric, dim):
     values = 8 * dim if metric == "hamming" else dim
     return checked_annoy().AnnoyIndex(values, _METRICS[metric])
 
 
 def _vectors(block):
     return np.unpackbits(block, axis=1) if block.dtype == np.uint8 else block
-
-
-_ITEMS = 64
-_DIM = 40
-_NEIGHBORS = 5
 
 
 @functools.cache
@@ -156,18 +156,20 @@ def checked_annoy() -> types.ModuleType:
         import annoy
     except ImportError as error:
         raise ImportError(
-            "Approximate search needs annoy. Install it with "
+            "AnnoyNeighbors needs annoy, which is not installed. Install it with "
             "`pip install annoy==1.17.3`, which compiles it: have a C++ compiler ready."
         ) from error
 
     # Points along a quarter circle, so the nearest to the first are the next ones.
-    index = annoy.AnnoyIndex(_DIM, "angular")
+    index = annoy.AnnoyIndex(_CHECK_DIM, "angular")
     index.set_seed(1)
-    for item in range(_ITEMS):
+    for item in range(_CHECK_ITEMS):
         index.add_item(item, _point_on_arc(item))
     index.build(4, n_jobs=1)
-    found = index.get_nns_by_vector(_point_on_arc(0), _NEIGHBORS, 100 * _ITEMS)
-    expected = list(range(_NEIGHBORS))
+    found = index.get_nns_by_vector(
+        _point_on_arc(0), _CHECK_NEIGHBORS, 100 * _CHECK_ITEMS
+    )
+    expected = list(range(_CHECK_NEIGHBORS))
     if found != expected:
         raise RuntimeError(
             f"The installed annoy is broken: for a known index it found {found} where "
@@ -179,6 +181,6 @@ def checked_annoy() -> types.ModuleType:
 
 
 def _point_on_arc(item):
-    angle = item * math.pi / 2 / (_ITEMS - 1)
-    half = _DIM // 2
+    angle = item * math.pi / 2 / (_CHECK_ITEMS - 1)
+    half = _CHECK_DIM // 2
     return [math.cos(angle)] * half + [math.sin(angle)] * half

@@ -1,4 +1,4 @@
-"""An index tuned until it finds what exact search does."""
+"""Builds an index and tunes it until it agrees with exact search."""
 
 import dataclasses
 import statistics
@@ -9,10 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_embeddings
 from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_number
 from keras_dml._checks import checked_pair
-from keras_dml.evaluation.index_metrics import agreement
+from keras_dml.evaluation import agreement
 from keras_dml.search.annoy_neighbors import AnnoyNeighbors
 from keras_dml.search.exact_neighbors import ExactNeighbors
 from keras_dml.search.hnsw_neighbors import HNSWNeighbors
@@ -20,16 +22,17 @@ from keras_dml.search.neighbors import Calibration
 from keras_dml.search.neighbors import Neighbors
 from keras_dml.search.neighbors import checked_ids
 
-_QUERIES = 1000
-# A tenth of the rows is held out, but of few rows so many, up to a quarter.
-_SHARE_HELD_OUT = 10
-_HELD_OUT_OF_FEW = 400
-_LARGEST_SHARE_HELD_OUT = 4
-_TRIED_FIRST = 200
-_TIMED = 200
-_ROUNDS = 3
-_BISECTIONS = 2
 _LARGEST_SEED = 2**31 - 1
+_MOST_QUERIES = 1000
+# One row in ten is held out; of few rows 400, but no more than one in four.
+_HOLD_OUT_ONE_IN = 10
+_HELD_OUT_OF_FEW = 400
+_HOLD_OUT_AT_MOST_ONE_IN = 4
+# An effort far from the target is given up after so many queries.
+_TRIED_FIRST = 200
+_BISECTIONS = 2
+_TIMED_QUERIES = 200
+_TIMED_ROUNDS = 3
 # Of the normal distribution: 99 % lie above the first, 99.9 % below the second. The
 # first leaves room for the several efforts that are tried on one sample.
 _LOWER, _UPPER = -2.326, 3.09
@@ -62,17 +65,17 @@ _LADDERS = {
         full_is_exact=True,
     ),
     "hnsw": _Ladder(
-        build=lambda links, seed: HNSWNeighbors(links, seed=seed),
+        build=lambda M, seed: HNSWNeighbors(M, seed=seed),  # noqa: N803
         builds=(32, 64),
-        effort="ef",
-        least=lambda k, links: max(k, 16),
+        effort="ef_search",
+        least=lambda k, M: max(k, 16),  # noqa: N803
         most=2**12,
-        full=lambda count, links: count,
+        full=lambda count, M: count,  # noqa: N803
         full_is_exact=False,  # parts of the graph may lie apart
     ),
 }
 KINDS = ("exact", *_LADDERS)
-"""The kinds of index."""
+"""The kinds of index that `calibrated_neighbors` builds."""
 
 
 def calibrated_neighbors(
@@ -84,34 +87,35 @@ def calibrated_neighbors(
     target: float = 0.99,
     seed: int = 0,
 ) -> Neighbors:
-    """Builds an index and gives it the least effort that agrees with exact search.
+    """Builds an index with the least effort that agrees with exact search.
 
     Up to 1,000 queries, drawn by the seed, are searched exactly and through the index.
     Where none are given, they are a tenth of the rows, or 400 of fewer than 4,000 and a
-    quarter of fewer than 1,600, held out of the index for the while: a graph of rows
-    finds the neighbors of its own rows far more easily than those of new images.
+    quarter of fewer than 1,600, which are left out of the index meanwhile: a graph of
+    rows finds the neighbors of its own rows far more easily than those of new images.
 
-    The effort, `search_k` or `ef`, is doubled until the mean `agreement` of the sample
-    reaches the target beyond reasonable doubt, and halved back to within a fifth. That
-    is, it reaches it with one more query that agrees on nothing, and from 2.3 standard
-    errors below: 99 % confidence for one effort, so some 95 % for all that are tried.
-    It takes 333 queries that agree on everything to show 99 %. If the most effort does
-    not do, the index is built again with twice the trees or links, once. The most is,
-    for `search_k`, 262,144 nodes, or all nodes of all trees where that is less: then
-    every row is compared, and the target is reached however few queries there are. For
-    `ef` it is 4,096, or as many as there are rows.
+    The effort, `search_k` or `ef_search`, is doubled until the mean `agreement` of the
+    sample reaches the target beyond reasonable doubt, and lowered again to within a
+    fifth of the least that does. Beyond doubt means: 2.3 standard errors below the mean
+    still reach it, with one more query counted that agrees on nothing. That is 99 %
+    confidence for one effort, so some 95 % for all that are tried, and it takes 333
+    queries that agree on everything to show 99 %. If the most effort is not enough, the
+    index is built again with twice the `trees` or `M`, once. The most is, for
+    `search_k`, 262,144 nodes, or all nodes of all trees where that is less: then every
+    row is compared, and the target is reached however few queries there are. For
+    `ef_search` it is 4,096, or as many as there are rows.
 
     What is chosen depends on the data and the seed alone, not on the machine's speed.
-    The index's `calibration` says how far it came, and what a query costs through it
-    and exactly, which is often less: then `ExactNeighbors` is the better index.
+    The index's `calibration` has the agreement reached, and what a query costs through
+    it and exactly, which is often less: then `ExactNeighbors` is the better index.
 
     Args:
-        kind: "annoy" or "hnsw", or "exact", which there is nothing to calibrate in.
+        kind: "annoy" or "hnsw", or "exact", which needs no calibration.
         embeddings: (n, dim) floats or (n, bytes) uint8 packed codes to index.
         k: how many neighbors will be asked for, at least 1.
-        ids: (n,) names of the rows, as in `Neighbors.build`.
+        ids: (n,) ids of the rows, as in `Neighbors.build`.
         queries: (m, dim) or (m, bytes), to draw the sample from. None: it is drawn
-            from the rows, which costs one build more.
+            from the rows, which costs another build.
         target: the agreement to reach, above 0 and up to 1.
         seed: 0 … 2^31 − 1, of the index and the sample.
 
@@ -120,7 +124,7 @@ def calibrated_neighbors(
 
     Raises:
         ValueError: if an argument is out of its range or does not fit the others, or
-            there is but one row and no queries.
+            there is only one row and no queries.
         ImportError: if the library of the index is not installed.
 
     Warns:
@@ -133,57 +137,30 @@ def calibrated_neighbors(
         >>> index.calibration.reached
         True
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    checked_choice(kind, "kind", KINDS)
     k = checked_integer(k, "k", 1)
+    target = checked_number(target, "target", above=0, most=1)
     seed = checked_integer(seed, "seed", 0, _LARGEST_SEED)
-    if not 0 < target <= 1:
-        raise ValueError(f"target must be above 0 and at most 1; got {target!r}.")
-    if queries is None:
-        embeddings = checked_embeddings(embeddings, "embeddings")
-    else:
-        queries, embeddings = checked_pair(queries, embeddings)
+    rows, given = checked_embeddings(embeddings, "embeddings"), None
+    if queries is not None:
+        given, _ = checked_pair(queries, rows)
     if ids is not None:
-        ids = checked_ids(ids, len(embeddings))
-    if queries is None and len(embeddings) < 2 and kind != "exact":
+        ids = checked_ids(ids, len(rows))
+    if kind == "exact":
+        exact = ExactNeighbors()
+        exact.build(rows, ids)
+        return exact
+    if given is None and len(rows) < 2:
         raise ValueError(
             "embeddings has one row, and so nothing to find for it. Pass queries, or "
             "more rows."
         )
-    if kind == "exact":
-        index = ExactNeighbors()
-        index.build(embeddings, ids)
-        return index
-    drawn = np.random.default_rng(seed).permutation(
-        len(embeddings) if queries is None else len(queries)
-    )
-    if queries is None:
-        held_out = drawn[: _held_out(len(drawn))]
-        trial = _Trial(np.delete(embeddings, held_out, 0), embeddings[held_out], k)
-    else:
-        trial = _Trial(embeddings, queries[drawn[:_QUERIES]], k)
 
-    best = None
-    ladder = _LADDERS[kind]
-    for thoroughness in ladder.builds:
-        index = ladder.build(thoroughness, seed)
-        index.build(trial.gallery)
-        full = ladder.full(len(embeddings), thoroughness)
-        most = max(trial.k, min(ladder.most, full))
-        least = min(ladder.least(trial.k, thoroughness), most)
-        found, reached = _least_effort(trial, target, index, ladder.effort, least, most)
-        is_exact = ladder.full_is_exact and getattr(index, ladder.effort) >= full
-        reached = reached or is_exact
-        if best is None or found > best[1]:
-            best = index, found, reached
-        if reached:
-            break
-    index, found, reached = best
-    if not reached:
-        found = trial.mean_agreement(index)
+    trial = _trial(rows, given, k, seed)
+    index, found, reached = _best_index(kind, len(rows), trial, target, seed)
     calibration = Calibration(
         k=trial.k,
-        target=float(target),
+        target=target,
         agreement=found,
         reached=reached,
         queries=len(trial.queries),
@@ -191,8 +168,8 @@ def calibrated_neighbors(
         ms_per_query=trial.milliseconds(index),
         exact_ms_per_query=trial.milliseconds(trial.exact),
     )
-    if queries is None:
-        index.build(embeddings, ids)
+    if given is None:
+        index.build(rows, ids)
     elif ids is not None:
         index.ids = ids
     index.calibration = calibration
@@ -210,9 +187,21 @@ def calibrated_neighbors(
     return index
 
 
+def _trial(rows, queries, k, seed):
+    """Draws a sample of queries, or of rows that are left out of the gallery."""
+    drawn = np.random.default_rng(seed).permutation(
+        len(rows) if queries is None else len(queries)
+    )
+    if queries is not None:
+        return _Trial(rows, queries[drawn[:_MOST_QUERIES]], k)
+    held_out = drawn[: _held_out(len(rows))]
+    return _Trial(np.delete(rows, held_out, 0), rows[held_out], k)
+
+
 def _held_out(rows):
-    most = max(1, rows // _LARGEST_SHARE_HELD_OUT)
-    return min(_QUERIES, max(rows // _SHARE_HELD_OUT, min(_HELD_OUT_OF_FEW, most)))
+    most = max(1, rows // _HOLD_OUT_AT_MOST_ONE_IN)
+    usual = max(rows // _HOLD_OUT_ONE_IN, min(_HELD_OUT_OF_FEW, most))
+    return min(_MOST_QUERIES, usual)
 
 
 class _Trial:
@@ -241,18 +230,45 @@ class _Trial:
         return float(self._agreement(index, slice(None)).mean())
 
     def milliseconds(self, index):
-        """What a query costs through an index."""
-        queries = self.queries[:_TIMED]
-        laps = []
-        for _ in range(_ROUNDS):
+        """Milliseconds a query through an index."""
+        queries = self.queries[:_TIMED_QUERIES]
+        times = []
+        for _ in range(_TIMED_ROUNDS):
             start = time.perf_counter()
             index.search(queries, self.k)
-            laps.append(time.perf_counter() - start)
-        return 1000 * statistics.median(laps) / len(queries)
+            times.append(time.perf_counter() - start)
+        return 1000 * statistics.median(times) / len(queries)
 
     def _agreement(self, index, part):
         found, _ = index.search(self.queries[part], self.k)
         return agreement(found, self.nearest[part], self.queries[part], self.gallery)
+
+
+def _best_index(kind, count, trial, target, seed):
+    """Builds indexes until one reaches the target.
+
+    Returns:
+        The best one, its mean agreement, and whether it reaches the target.
+    """
+    ladder = _LADDERS[kind]
+    best = None
+    for thoroughness in ladder.builds:
+        index = ladder.build(thoroughness, seed)
+        index.build(trial.gallery)
+        full = ladder.full(count, thoroughness)
+        most = max(trial.k, min(ladder.most, full))
+        least = min(ladder.least(trial.k, thoroughness), most)
+        found, reached = _least_effort(trial, target, index, ladder.effort, least, most)
+        is_exact = ladder.full_is_exact and getattr(index, ladder.effort) >= full
+        reached = reached or is_exact
+        if best is None or found > best[1]:
+            best = index, found, reached
+        if reached:
+            break
+    index, found, reached = best
+    if not reached:
+        found = trial.mean_agreement(index)
+    return index, found, reached
 
 
 def _least_effort(trial, target, index, name, effort, most):
@@ -280,7 +296,7 @@ def _least_effort(trial, target, index, name, effort, most):
 
 
 def _bound(shares, deviations):
-    # Where all agree their deviation is 0 and says nothing. A share on the other side,
-    # for good measure, as Agresti and Coull add to proportions.
+    # Where all agree the standard deviation is 0 and tells nothing. So one share of the
+    # opposite extreme is added, as Agresti and Coull do with proportions.
     shares = np.append(shares, deviations > 0)
     return shares.mean() + deviations * shares.std() / len(shares) ** 0.5

@@ -13,11 +13,11 @@ _ROWS_FILE = "rows.npy"
 class ExactNeighbors(Neighbors):
     """An index that compares each query with every row, by batched products.
 
-    Of equally similar rows the one built in first comes first, and equal rows are
-    equally similar: cosines too near to the k-th to trust the order in which a matrix
-    product summed them are `exact_cosines`. Beside the rows, in
-    float32 or packed, and the result, a search takes 64 MiB for scores, or one query's
-    scores if those are more, whatever k is.
+    Of equally similar rows the one that was indexed first comes first, and equal rows
+    are equally similar: cosines too near to the k-th for a float32 product to order
+    them are computed again in float64. Beside the rows, in float32 or packed, and the
+    result, a search takes 64 MiB for scores, or one query's scores if those are more,
+    whatever k is.
 
     Example:
         >>> index = ExactNeighbors()
@@ -32,21 +32,21 @@ class ExactNeighbors(Neighbors):
 
     @property
     def parameters(self) -> dict[str, int]:
-        """There are none."""
+        """Empty, as the constructor takes no arguments."""
         return {}
 
-    def _built(self, metric, dim, rows, blocks):
-        held = None
+    def _build(self, metric, dim, count, blocks):
+        index = None
         start = 0
         for block in map(_comparable, blocks):
-            if held is None:
-                count = -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
-                held = np.zeros((count, block.shape[1]), block.dtype)
-            held[start : start + len(block)] = block
+            if index is None:
+                padded = -(-count // ROW_MULTIPLE) * ROW_MULTIPLE
+                index = np.zeros((padded, block.shape[1]), block.dtype)
+            index[start : start + len(block)] = block
             start += len(block)
-        return held
+        return index
 
-    def _nearest(self, block, k):
+    def _search(self, block, k):
         return nearest_rows(
             _comparable(block), self._index, self.count, k, self.metric == "hamming"
         )
@@ -63,7 +63,7 @@ class ExactNeighbors(Neighbors):
         dtype = np.uint8 if self.metric == "hamming" else np.float32
         if rows.shape != (self.count, self.dim) or rows.dtype != dtype:
             raise ValueError(f"{_ROWS_FILE} holds {rows.dtype} of shape {rows.shape}")
-        return self._built(self.metric, self.dim, self.count, [rows])
+        return self._build(self.metric, self.dim, self.count, [rows])
 
 
 def _comparable(block):

@@ -1,4 +1,4 @@
-"""An index of a gallery: what to search, and which image each find is."""
+"""An index of a gallery: what to search, and which image each row is."""
 
 import csv
 import dataclasses
@@ -15,8 +15,10 @@ from keras_dml.search.load_neighbors import load_neighbors
 from keras_dml.search.neighbors import Neighbors
 
 _KIND = "gallery"
-_NEIGHBORS = "neighbors"
-_IMAGES = "images.csv"
+_IMAGES_FILE = "images.csv"
+_NEIGHBORS_FOLDER = "neighbors"
+# The name that version 0.1 wrote.
+_OLD_NEIGHBORS_FOLDER = "neighbours"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class GalleryIndex:
 
     Args:
         neighbors: finds the rows of the nearest embeddings.
-        paths: (images,) strings; row i of the index is paths[i].
+        paths: (images,) strings; row i of the index is the image paths[i].
         classes: (images,) strings, the class name of each image.
     """
 
@@ -51,19 +53,31 @@ def save_gallery_index(
     Raises:
         FileExistsError: if the folder exists.
         OSError: if it cannot be made.
-        ValueError: if the index is not of so many rows, or has ids of its own.
+        ValueError: if the index has another number of rows, or ids of its own.
+
+    Example:
+        >>> index = ExactNeighbors()
+        >>> index.build(keras_dml.evaluation.embed(embedder, test, verbose=0))
+        >>> save_gallery_index("index", index, test)
+        >>> load_gallery_index("index").classes.tolist() == [
+        ...     test.class_names[label] for label in test.labels
+        ... ]
+        True
     """
     in_gallery = slice(None) if dataset.is_query is None else ~dataset.is_query
     paths, labels = dataset.paths[in_gallery], dataset.labels[in_gallery]
     if neighbors.count != len(paths) or neighbors.ids is not None:
         raise ValueError(
             f"neighbors must have a row for each of the {len(paths)} images, and no "
-            f"ids; it has {neighbors.count} rows. Build it from their embeddings."
+            f"ids; it has {neighbors.count} rows"
+            f"{'' if neighbors.ids is None else ' with ids'}. Build it from their "
+            "embeddings alone."
         )
 
     def write(unfinished):
-        neighbors.save(unfinished / _NEIGHBORS)
-        with open(unfinished / _IMAGES, "w", newline="", encoding="utf-8") as stream:
+        neighbors.save(unfinished / _NEIGHBORS_FOLDER)
+        file = unfinished / _IMAGES_FILE
+        with open(file, "w", newline="", encoding="utf-8") as stream:
             rows = csv.writer(stream)
             rows.writerow(("path", "class"))
             for path, label in zip(paths, labels, strict=True):
@@ -73,7 +87,14 @@ def save_gallery_index(
 
 
 def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
-    """Reads what `save_gallery_index` wrote.
+    """Reads what `save_gallery_index` wrote, in this version or in 0.1.
+
+    Args:
+        folder: the folder given to `save_gallery_index`. It must stay as long as the
+            index is used.
+
+    Returns:
+        The index and its images.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -82,14 +103,18 @@ def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
     """
     folder = pathlib.Path(folder)
     record = read_sealed_folder(folder)
-    missing = {_IMAGES, f"{_NEIGHBORS}/{RECORD_FILE}"} - set(record["files"])
-    if record.get("kind") != _KIND or missing:
+    files = record["files"]
+    neighbors_folder = _NEIGHBORS_FOLDER
+    if f"{_OLD_NEIGHBORS_FOLDER}/{RECORD_FILE}" in files:
+        neighbors_folder = _OLD_NEIGHBORS_FOLDER
+    is_gallery = {_IMAGES_FILE, f"{neighbors_folder}/{RECORD_FILE}"} <= set(files)
+    if record.get("kind") != _KIND or not is_gallery:
         raise ValueError(
             f"{folder} holds an index of kind {record.get('kind')!r} without a list of "
             "its images. Pass a folder that `save_gallery_index` wrote."
         )
-    neighbors = load_neighbors(folder / _NEIGHBORS)
-    with open(folder / _IMAGES, newline="", encoding="utf-8") as stream:
+    neighbors = load_neighbors(folder / neighbors_folder)
+    with open(folder / _IMAGES_FILE, newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     is_whole = (
         rows[:1] == [["path", "class"]]
@@ -98,9 +123,9 @@ def load_gallery_index(folder: str | os.PathLike) -> GalleryIndex:
     )
     if not is_whole:
         raise ValueError(
-            f"{folder / _IMAGES} must list the path and class of each of the "
+            f"{folder / _IMAGES_FILE} must list the path and class of each of the "
             f"{neighbors.count} images of the index, under a header; it has "
-            f"{len(rows)} lines. Make the index anew."
+            f"{len(rows)} lines. Build the index again."
         )
     paths, classes = np.array(rows[1:], np.str_).T
     return GalleryIndex(neighbors, paths, classes)

@@ -1,4 +1,4 @@
-"""An index of any kind from its folder."""
+"""Opens a saved index of any kind."""
 
 import os
 import pathlib
@@ -14,7 +14,10 @@ _KINDS = {kind.kind: kind for kind in (AnnoyNeighbors, ExactNeighbors, HNSWNeigh
 
 
 def load_neighbors(folder: str | os.PathLike) -> Neighbors:
-    """Opens an index of the kind that its folder says.
+    """Opens an index of whichever kind was saved in a folder.
+
+    Nothing is unpickled, and no code is run from the files. Those that version 0.1
+    wrote load as well.
 
     Args:
         folder: what the `save` of an index wrote. It must stay as long as the index is
@@ -27,6 +30,13 @@ def load_neighbors(folder: str | os.PathLike) -> Neighbors:
         FileNotFoundError: if a file is missing.
         ValueError: if the files are damaged or do not belong together.
         ImportError: if the library of the index is not installed.
+
+    Example:
+        >>> index = AnnoyNeighbors(trees=10)
+        >>> index.build(np.eye(4))
+        >>> index.save("index")
+        >>> load_neighbors("index").parameters
+        {'trees': 10, 'search_k': 2000, 'seed': 0}
     """
     folder = pathlib.Path(folder)
     record = read_sealed_folder(folder)
@@ -34,6 +44,6 @@ def load_neighbors(folder: str | os.PathLike) -> Neighbors:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(
             f"{folder / RECORD_FILE} has kind = {kind!r}; this version opens "
-            f"{', '.join(_KINDS)}. Pass the folder of an index, or build it anew."
+            f"{', '.join(_KINDS)}. Pass the folder of an index, or build it again."
         )
-    return _KINDS[kind].opened(folder, record)
+    return _KINDS[kind].from_record(folder, record)

@@ -1,26 +1,29 @@
-"""What all indexes of neighbors share."""
+"""What all indexes of neighbors share, and how well an approximate one agrees."""
 
 import abc
 import dataclasses
-import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml._checks import checked_bool
+from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_embeddings
 from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_number
 from keras_dml._files import RECORD_FILE
 from keras_dml._files import read_sealed_folder
 from keras_dml._files import write_sealed_folder
 from keras_dml._similarity import unit_rows
 
-_BLOCK_VALUES = 2**22
+_METRICS = ("cosine", "hamming")
 _IDS_FILE = "ids.npy"
+_BLOCK_VALUES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Calibration:
         reached: whether the sample shows that the target is reached, or the index
             compares every row.
         queries: how many the sample had, at least 1.
-        seed: what drew the sample, at least 0.
+        seed: what the sample was drawn with, at least 0.
         ms_per_query: milliseconds a search took for each query of the sample, where it
             was measured.
         exact_ms_per_query: the same for exact search.
@@ -53,32 +56,27 @@ class Calibration:
     exact_ms_per_query: float
 
     def __post_init__(self):
-        """Checks what may come from a file."""
-        for name, least in (("k", 1), ("queries", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"{name} must be an integer, at least {least}; got {value!r}."
-                )
-        most = {"target": 1, "agreement": 1}
-        for name in ("target", "agreement", "ms_per_query", "exact_ms_per_query"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most.get(name, math.inf):
-                raise ValueError(
-                    f"{name} must be a number, at least 0 and at most "
-                    f"{most.get(name, 'finite')}; got {value!r}."
-                )
-        if not isinstance(self.reached, bool):
-            raise ValueError(f"reached must be true or false; got {self.reached!r}.")
+        """Checks the values, which may come from a file, and makes them Python's."""
+        checked = {
+            "k": checked_integer(self.k, "k", 1),
+            "target": checked_number(self.target, "target", above=0, most=1),
+            "agreement": checked_number(self.agreement, "agreement", least=0, most=1),
+            "reached": checked_bool(self.reached, "reached"),
+            "queries": checked_integer(self.queries, "queries", 1),
+            "seed": checked_integer(self.seed, "seed", 0),
+        }
+        for name in ("ms_per_query", "exact_ms_per_query"):
+            checked[name] = checked_number(getattr(self, name), name, least=0)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 class Neighbors(abc.ABC):
-    """An index: `build` it, `search` it, `save` it, `load` it.
+    """An index of rows, which finds those most similar to a query.
 
-    There are three kinds: `ExactNeighbors`, `AnnoyNeighbors` and `HNSWNeighbors`.
-    Each takes float embeddings, which it scales to unit length and compares by cosine,
-    or packed codes as `binary_codes` gives them, compared by Hamming distance.
+    There are three kinds: `ExactNeighbors`, `AnnoyNeighbors` and `HNSWNeighbors`. Each
+    takes float embeddings, which it scales to unit length and compares by cosine, or
+    packed codes as `binary_codes` gives them, compared by Hamming distance.
 
     Attributes:
         kind: "exact", "annoy" or "hnsw".
@@ -86,19 +84,27 @@ class Neighbors(abc.ABC):
         dim: width of a row: values of an embedding, or bytes of a code.
         count: rows in the index.
         calibration: what `calibrated_neighbors` found, or None.
+
+    Example:
+        >>> index = ExactNeighbors()
+        >>> index.build(np.eye(4), ids=[10, 11, 12, 13])
+        >>> index.save("index")
+        >>> ids, similarities = load_neighbors("index").search(np.eye(4)[:2], k=1)
+        >>> ids.tolist(), similarities.tolist()
+        ([[10], [11]], [[1.0], [1.0]])
     """
 
     kind: ClassVar[str]
     _most_rows: ClassVar[int] = 2**31 - 1
+    _old_parameters: ClassVar[dict[str, str]] = {}
 
-    def __init__(self):
-        """Makes an empty index."""
-        self.metric = None
-        self.dim = None
-        self.count = 0
+    def __init__(self) -> None:
+        self.metric: str | None = None
+        self.dim: int | None = None
+        self.count: int = 0
         self.calibration: Calibration | None = None
-        self._ids = None
-        self._index = None
+        self._ids: np.ndarray | None = None
+        self._index: Any = None
 
     @property
     @abc.abstractmethod
@@ -114,7 +120,7 @@ class Neighbors(abc.ABC):
         return self._ids
 
     @ids.setter
-    def ids(self, ids: npt.ArrayLike | None):
+    def ids(self, ids: npt.ArrayLike | None) -> None:
         self._ids = None if ids is None else checked_ids(ids, self.count)
 
     def build(
@@ -126,9 +132,9 @@ class Neighbors(abc.ABC):
         copied whole.
 
         Args:
-            embeddings: (n, dim) float16, float32 or float64, or (n, bytes) uint8 packed
-                codes; n up to 2^31 − 1.
-            ids: (n,) distinct integers of at least 0, by which `search` shall name the
+            embeddings: (n, dim) float16, bfloat16, float32 or float64, or (n, bytes)
+                uint8 packed codes; n up to 2^31 − 1.
+            ids: (n,) distinct integers of at least 0, which `search` gives for the
                 rows. None: their numbers.
 
         Raises:
@@ -136,18 +142,18 @@ class Neighbors(abc.ABC):
                 type.
             ImportError: if the library of the index is not installed.
         """
-        embeddings = checked_embeddings(embeddings, "embeddings")
-        rows, dim = embeddings.shape
-        if rows > self._most_rows:
+        rows = checked_embeddings(embeddings, "embeddings")
+        count, dim = rows.shape
+        if count > self._most_rows:
             raise ValueError(
-                f"embeddings has {rows} rows; an index of kind {self.kind!r} numbers "
+                f"embeddings has {count} rows; an index of kind {self.kind!r} numbers "
                 f"them in int32, up to {self._most_rows}. Build several indexes."
             )
-        ids = None if ids is None else checked_ids(ids, rows)
-        metric = "hamming" if embeddings.dtype == np.uint8 else "cosine"
-        self._index = self._built(metric, dim, rows, _blocks(embeddings))
-        self.metric, self.dim, self.count = metric, dim, rows
-        self._ids, self.calibration = ids, None
+        new_ids = None if ids is None else checked_ids(ids, count)
+        metric = "hamming" if rows.dtype == np.uint8 else "cosine"
+        self._index = self._build(metric, dim, count, _blocks(rows))
+        self.metric, self.dim, self.count = metric, dim, count
+        self._ids, self.calibration = new_ids, None
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Finds the k rows most similar to each query, or nearly.
@@ -171,18 +177,18 @@ class Neighbors(abc.ABC):
             RuntimeError: if nothing has been built or loaded.
         """
         self._check_built()
-        queries = self._checked_queries(queries)
+        rows = self._checked_queries(queries)
         k = min(checked_integer(k, "k", 1), self.count)
-        rows = np.empty((len(queries), k), np.int64)
-        similarities = np.empty((len(queries), k), np.float32)
+        found = np.empty((len(rows), k), np.int64)
+        similarities = np.empty((len(rows), k), np.float32)
         start = 0
-        for block in _blocks(queries, k):
+        for block in _blocks(rows, k):
             end = start + len(block)
-            rows[start:end], similarities[start:end] = self._nearest(block, k)
+            found[start:end], similarities[start:end] = self._search(block, k)
             start = end
         if self._ids is not None:
-            rows = np.where(rows >= 0, self._ids[rows], -1)
-        return rows, similarities
+            found = np.where(found >= 0, self._ids[found], -1)
+        return found, similarities
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the index to a new folder, whole or not at all.
@@ -207,7 +213,13 @@ class Neighbors(abc.ABC):
             "parameters": self.parameters,
             "calibration": self.calibration and dataclasses.asdict(self.calibration),
         }
-        write_sealed_folder(folder, record, self._write_all)
+
+        def write(unfinished):
+            self._write(unfinished)
+            if self._ids is not None:
+                np.save(unfinished / _IDS_FILE, self._ids)
+
+        write_sealed_folder(folder, record, write)
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "Neighbors":
@@ -228,11 +240,24 @@ class Neighbors(abc.ABC):
                 index of another kind.
             ImportError: if the library of the index is not installed.
         """
-        return cls.opened(pathlib.Path(folder), read_sealed_folder(folder))
+        return cls.from_record(pathlib.Path(folder), read_sealed_folder(folder))
 
     @classmethod
-    def opened(cls, folder: pathlib.Path, record: dict[str, Any]) -> "Neighbors":
-        """Does what `load` does, with the record that is already read."""
+    def from_record(cls, folder: pathlib.Path, record: dict[str, Any]) -> "Neighbors":
+        """Opens an index as `load` does, once its `index.json` has been read.
+
+        Args:
+            folder: the folder given to `save`.
+            record: what `read_sealed_folder` gives for it.
+
+        Returns:
+            The index, with its parameters, ids and calibration.
+
+        Raises:
+            ValueError: if the files do not belong together, or hold an index of
+                another kind.
+            ImportError: if the library of the index is not installed.
+        """
         file = folder / RECORD_FILE
         if record.get("kind") != cls.kind:
             raise ValueError(
@@ -240,20 +265,19 @@ class Neighbors(abc.ABC):
                 "with `load_neighbors`."
             )
         try:
-            index = cls(**record["parameters"])
+            parameters = dict(**record["parameters"])
+            index = cls(
+                **{cls._old_parameters.get(k, k): v for k, v in parameters.items()}
+            )
             count = checked_integer(record["count"], "count", 1, cls._most_rows)
             dim = checked_integer(record["dim"], "dim", 1)
-            metric = record["metric"]
-            if metric not in ("cosine", "hamming"):
-                raise ValueError(
-                    f'metric must be "cosine" or "hamming"; got {metric!r}.'
-                )
+            metric = checked_choice(record["metric"], "metric", _METRICS)
             calibration = record["calibration"]
             if calibration is not None:
                 calibration = Calibration(**calibration)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{file} is damaged: {error!r}. Build the index anew."
+                f"{file} is damaged: {error!r}. Build the index again."
             ) from error
         index.metric, index.dim, index.count = metric, dim, count
         index.calibration = calibration
@@ -264,30 +288,27 @@ class Neighbors(abc.ABC):
         except (EOFError, KeyError, OSError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{folder} does not hold what {file} says, {count} rows of {dim} under "
-                f"{metric!r}: {error}. Build the index anew."
+                f"{metric!r}: {error}. Build the index again."
             ) from error
         return index
 
     @abc.abstractmethod
-    def _built(self, metric: str, dim: int, rows: int, blocks: Iterator[np.ndarray]):
-        """Makes the inner index of unit rows, float32, or codes, uint8."""
+    def _build(
+        self, metric: str, dim: int, count: int, blocks: Iterable[np.ndarray]
+    ) -> Any:
+        """Makes the inner index of unit rows, float32, or of codes, uint8."""
 
     @abc.abstractmethod
-    def _nearest(self, block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Searches with a block as `_built` has them; row numbers and similarities."""
+    def _search(self, block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Searches with a block as `_build` has them; row numbers and similarities."""
 
     @abc.abstractmethod
     def _write(self, folder: pathlib.Path) -> None:
         """Writes the inner index into a folder."""
 
     @abc.abstractmethod
-    def _read(self, folder: pathlib.Path):
+    def _read(self, folder: pathlib.Path) -> Any:
         """Reads the inner index; ValueError if it is not of this metric, dim, count."""
-
-    def _write_all(self, folder):
-        self._write(folder)
-        if self._ids is not None:
-            np.save(folder / _IDS_FILE, self._ids)
 
     def _check_built(self):
         if self._index is None:
@@ -296,9 +317,9 @@ class Neighbors(abc.ABC):
     def _checked_queries(self, queries):
         queries = checked_embeddings(queries, "queries")
         if (queries.dtype == np.uint8) != (self.metric == "hamming"):
-            held = "packed codes" if self.metric == "hamming" else "float embeddings"
+            indexed = "packed codes" if self.metric == "hamming" else "float embeddings"
             raise ValueError(
-                f"queries must be {held}, as the index holds; got {queries.dtype}. "
+                f"queries must be {indexed}, as the index holds; got {queries.dtype}. "
                 "Make codes of both with `binary_codes`, or of neither."
             )
         if queries.shape[1] != self.dim:
@@ -309,20 +330,18 @@ class Neighbors(abc.ABC):
         return queries
 
 
-def _blocks(embeddings, found=1):
-    rows, dim = embeddings.shape
-    step = max(1, _BLOCK_VALUES // max(dim, found))
-    for start in range(0, rows, step):
-        block = embeddings[start : start + step]
-        is_code = block.dtype == np.uint8
-        yield np.ascontiguousarray(block) if is_code else unit_rows(block)
-
-
 def checked_ids(ids: npt.ArrayLike, rows: int) -> np.ndarray:
-    """Returns the ids of rows as int64 (rows,), once known to be such.
+    """Returns the ids of rows as int64 (rows,), after checking them.
+
+    Args:
+        ids: (rows,) distinct integers of at least 0.
+        rows: how many there must be.
+
+    Returns:
+        The same ids.
 
     Raises:
-        ValueError: if they are not distinct integers of at least 0, one a row.
+        ValueError: if they are anything else.
     """
     ids = np.asarray(ids)
     if ids.shape != (rows,) or ids.dtype.kind not in "iu":
@@ -343,3 +362,13 @@ def checked_ids(ids: npt.ArrayLike, rows: int) -> np.ndarray:
             f"{counts.max()} times. Give each row its own."
         )
     return ids
+
+
+def _blocks(embeddings, k=1):
+    """Cuts rows, or queries with k neighbors each, into blocks of bounded memory."""
+    rows, dim = embeddings.shape
+    step = max(1, _BLOCK_VALUES // max(dim, k))
+    for start in range(0, rows, step):
+        block = embeddings[start : start + step]
+        is_code = block.dtype == np.uint8
+        yield np.ascontiguousarray(block) if is_code else unit_rows(block)

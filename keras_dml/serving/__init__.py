@@ -1,4 +1,4 @@
-"""The way out: a SavedModel for TF Serving."""
+"""Serving: a trained embedding model as a SavedModel, for TF Serving."""
 
 from keras_dml.serving.export import export
 

@@ -1,4 +1,4 @@
-"""SavedModel export for TF Serving."""
+"""Exports an embedding model as a SavedModel for TF Serving."""
 
 import os
 import pathlib
@@ -6,8 +6,10 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
 from keras_dml._files import atomic_folder
+from keras_dml._files import check_new_folder
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
 
@@ -15,7 +17,7 @@ from keras_dml.data import preprocess_image
 def export(
     embedder: keras.Model, folder: str | os.PathLike, resize: int | None = None
 ) -> None:
-    """Writes a SavedModel with two signatures, which needs keras_dml no more.
+    """Writes a SavedModel with two signatures, which runs without keras_dml.
 
     `serving_default` takes `encoded`, (batch,) strings, the bytes of image files, and
     decodes, resizes and crops them as evaluation does. `images` takes `images`,
@@ -26,23 +28,35 @@ def export(
 
     Args:
         embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
-        folder: the version folder in TF Serving's layout, such as "serving/1". It
-            is written under another name and renamed, because TF Serving loads a
-            version as soon as it sees it.
-        resize: side that images are resized to before the middle is cut out; default
-            as the paper's 256 to 224.
+        folder: the version folder in TF Serving's layout, such as "serving/1"; parents
+            are made. It appears whole or not at all, because TF Serving loads a version
+            as soon as it sees it.
+        resize: side that images are resized to before the middle is cut out, in pixels,
+            at least the model's; None for the paper's proportion, 256 to 224.
 
     Raises:
         FileExistsError: if the folder exists; a version is never changed in place.
-        ValueError: if resize is smaller than the model's input, or the model does not
-            take square images of a fixed size.
+        OSError: if the folder cannot be made.
+        ValueError: if resize is no integer or smaller than the model's input, or the
+            model does not take square images of a fixed size, or does not give
+            embeddings.
+
+    Example:
+        >>> export(embedder, "serving/1", resize=32)
+        >>> import tensorflow as tf
+        >>> served = tf.saved_model.load("serving/1").signatures["serving_default"]
+        >>> with open(test.paths[0], "rb") as file:
+        ...     outputs = served(encoded=tf.constant([file.read()]))
+        >>> outputs["embedding"].shape, outputs["code"].shape
+        (TensorShape([1, 16]), TensorShape([1, 2]))
     """
     folder = pathlib.Path(folder)
     if folder.exists():
         raise FileExistsError(
-            f"{str(folder)!r} exists, and a served version is never changed in place. "
-            "Name the next version."
+            f"folder={str(folder)!r} exists already, and a served version is never "
+            "changed in place. Name the next version."
         )
+    check_new_folder(folder, "folder")
     side = image_side(embedder)
     if len(embedder.output_shape) != 2:
         raise ValueError(
@@ -50,6 +64,8 @@ def export(
             f"{embedder.name!r} gives {embedder.output_shape}. Export the embedding "
             "model, not its trunk."
         )
+    if resize is not None:
+        resize = checked_integer(resize, "resize", side)
 
     def images_signature(images):
         embedding = tf.cast(embedder(images, training=False), tf.float32)
@@ -77,12 +93,13 @@ def export(
             tf.TensorSpec((None, side, side, 3), tf.float32, name="images")
         ],
     )
-    # Its hidden name is not a number, so TF Serving does not load it before it is whole.
+    # TF Serving ignores the hidden folder that it is written in: no number, no version.
     with atomic_folder(folder) as unfinished:
         write_archive(archive, str(unfinished))
 
 
 def _packed_signs(embedding):
+    """Packs one bit a dimension, as `np.packbits(embedding > 0, axis=1)` does."""
     dim = embedding.shape[-1]
     bits = tf.cast(embedding > 0, tf.uint8)
     bits = tf.pad(bits, ((0, 0), (0, -dim % 8)))

@@ -1,9 +1,14 @@
+import sys
+import types
+
+import annoy
 import numpy as np
 import pytest
 
 from keras_dml.search import AnnoyNeighbors
 from keras_dml.search import Calibration
 from keras_dml.search import load_neighbors
+from keras_dml.search.annoy_neighbors import checked_annoy
 
 
 def embeddings(rows=2000, seed=0):
@@ -65,7 +70,7 @@ def test_file_with_other_trees_than_the_record_says_is_refused(tmp_path):
         **{"parameters": {"trees": 8}, "calibration": None, "files": {}},
     }
     with pytest.raises(ValueError, match="holds 2000 rows in 7 trees"):
-        AnnoyNeighbors.opened(tmp_path / "index", record)
+        AnnoyNeighbors.from_record(tmp_path / "index", record)
 
 
 def test_damaged_index_is_refused_before_annoy_maps_it(tmp_path, monkeypatch):
@@ -93,3 +98,51 @@ def test_what_the_index_was_built_with_cannot_be_changed(name):
     with pytest.raises(AttributeError, match=name):
         setattr(index, name, 3)
     assert index.parameters == parameters
+
+
+@pytest.fixture
+def unchecked():
+    """Annoy as a new process finds it, not checked yet."""
+    checked_annoy.cache_clear()
+    yield
+    checked_annoy.cache_clear()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_installed_annoy_passes():
+    assert checked_annoy() is annoy
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_annoy_that_returns_one_neighbor_is_refused(monkeypatch):
+    class OneNeighbor:
+        def __init__(self, dim, metric):
+            self.index = annoy.AnnoyIndex(dim, metric)
+
+        def __getattr__(self, name):
+            return getattr(self.index, name)
+
+        def get_nns_by_vector(self, *arguments):
+            return self.index.get_nns_by_vector(*arguments)[:1]
+
+    broken = types.SimpleNamespace(AnnoyIndex=OneNeighbor)
+    monkeypatch.setitem(sys.modules, "annoy", broken)
+    with pytest.raises(
+        RuntimeError, match=r"found \[0\] where \[0, 1, 2, 3, 4\]"
+    ) as error:
+        checked_annoy()
+    assert "--no-binary annoy annoy==1.17.3" in str(error.value)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_check_runs_once_a_process(monkeypatch):
+    checked_annoy()
+    monkeypatch.setitem(sys.modules, "annoy", None)
+    assert checked_annoy() is annoy
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_missing_annoy_is_named_with_its_install_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "annoy", None)
+    with pytest.raises(ImportError, match=r"pip install annoy==1\.17\.3"):
+        checked_annoy()

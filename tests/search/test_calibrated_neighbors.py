@@ -51,7 +51,7 @@ def test_uncalibrated_effort_would_not_do(kind):
     if kind == "annoy":
         index.search_k = 5 * index.trees
     else:
-        index.ef = 5
+        index.ef_search = 5
     assert share_found(index, others, gallery, 5) < 0.95
 
 
@@ -156,11 +156,11 @@ def test_duplicates_agree(kind):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "tree"}, "kind must be one of exact, annoy, hnsw; got 'tree'"),
+        ({"kind": "tree"}, "kind must be one of 'exact', 'annoy', 'hnsw'; got 'tree'"),
         ({"k": 0}, "k must be an integer"),
-        ({"target": 0}, "target must be above 0"),
-        ({"target": 1.01}, "target must be above 0"),
-        ({"target": float("nan")}, "target must be above 0"),
+        ({"target": 0}, "target must be a number above 0 and at most 1"),
+        ({"target": 1.01}, "target must be a number above 0 and at most 1"),
+        ({"target": float("nan")}, "target must be a number above 0 and at most 1"),
         ({"seed": -1}, "seed must be an integer"),
         ({"embeddings": np.ones((1, 4))}, "has one row"),
         ({"queries": np.ones((3, 5))}, "rows of one width"),

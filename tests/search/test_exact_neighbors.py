@@ -27,7 +27,7 @@ def test_ties_come_in_the_order_of_rows(count, k, width, tile_rows, seed):
     index.build(codes)
     with pytest.MonkeyPatch.context() as patch:
         tile_bytes = 4 * 64 * -(-count // 64) * tile_rows
-        patch.setattr("keras_dml.search.exact_neighbors._TILE_BYTES", tile_bytes)
+        patch.setattr("keras_dml._similarity._TILE_BYTES", tile_bytes)
         ids, similarities = index.search(queries, k)
     expected = brute_force(queries, codes)
     order = np.argsort(-expected, axis=1, kind="stable")[:, :k]
@@ -73,7 +73,7 @@ def test_a_huge_k_takes_no_memory_of_its_own():
 
 @pytest.mark.parametrize("k", [1, 3000])
 def test_scores_take_bounded_memory_whatever_k_is(k, monkeypatch):
-    monkeypatch.setattr("keras_dml.search.exact_neighbors._TILE_BYTES", 2**20)
+    monkeypatch.setattr("keras_dml._similarity._TILE_BYTES", 2**20)
     monkeypatch.setattr("keras_dml.search.neighbors._BLOCK_VALUES", 2**16)
     index = ExactNeighbors()
     embeddings = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)

@@ -43,7 +43,7 @@ def folder(tmp_path, dataset, embeddings):
     return tmp_path / "index"
 
 
-def gather_rows(folder):
+def read_rows(folder):
     with open(folder / "images.csv", newline="", encoding="utf-8") as stream:
         return list(csv.reader(stream))
 
@@ -80,7 +80,7 @@ def test_gallery_alone_is_indexed(tmp_path, dataset, embeddings):
 
 
 def test_index_of_any_kind_comes_back_as_it_was(tmp_path, dataset, embeddings):
-    for index in (AnnoyNeighbors(7), ExactNeighbors(), HNSWNeighbors(ef=9)):
+    for index in (AnnoyNeighbors(7), ExactNeighbors(), HNSWNeighbors(ef_search=9)):
         index.build(binary_codes(embeddings))
         save_gallery_index(tmp_path / index.kind, index, dataset)
         loaded = load_gallery_index(tmp_path / index.kind).neighbors
@@ -103,7 +103,7 @@ def test_existing_folder_is_refused(folder, dataset, embeddings):
 def test_embeddings_of_other_images_are_refused(tmp_path, dataset, embeddings):
     with pytest.raises(ValueError, match=r"each of the 40 images.*has 39 rows"):
         save_gallery_index(tmp_path / "index", index_of(embeddings[:-1]), dataset)
-    with pytest.raises(ValueError, match="and no ids"):
+    with pytest.raises(ValueError, match=r"and no ids.*40 rows with ids"):
         index = index_of(embeddings, np.arange(40))
         save_gallery_index(tmp_path / "index", index, dataset)
     assert os.listdir(tmp_path) == []
@@ -138,7 +138,7 @@ def seal(folder, change):
 
 
 def test_change_in_the_list_of_images_is_refused(folder):
-    rows = gather_rows(folder)
+    rows = read_rows(folder)
     rows[3], rows[4] = rows[4], rows[3]
     write_rows(folder, rows)
     with pytest.raises(ValueError, match=r"images\.csv has SHA-256"):
@@ -201,6 +201,6 @@ def test_damaged_index_is_refused(folder):
     ],
 )
 def test_list_of_images_that_does_not_belong_is_refused(folder, change):
-    seal(folder, lambda: write_rows(folder, change(gather_rows(folder))))
-    with pytest.raises(ValueError, match=r"images\.csv.*Make the index anew"):
+    seal(folder, lambda: write_rows(folder, change(read_rows(folder))))
+    with pytest.raises(ValueError, match=r"images\.csv.*Build the index again"):
         load_gallery_index(folder)

@@ -28,21 +28,21 @@ def share_found(index):
 
 
 def test_more_effort_finds_more():
-    index = built(links=2, build_ef=4, ef=1)
+    index = built(M=2, ef_construction=4, ef_search=1)
     little = share_found(index)
-    index.ef = 500
+    index.ef_search = 500
     assert little < 0.6 < share_found(index)
 
 
-def test_links_and_build_ef_reach_faiss(tmp_path):
+def test_m_and_ef_construction_reach_faiss(tmp_path):
     sizes = []
-    for links in (4, 16):
-        built(links=links).save(tmp_path / str(links))
-        sizes.append((tmp_path / str(links) / "index.faiss").stat().st_size)
-    # On the ground level alone 24 more links of 4 bytes a row, by the paper's M0 = 2 M.
+    for m in (4, 16):
+        built(M=m).save(tmp_path / str(m))
+        sizes.append((tmp_path / str(m) / "index.faiss").stat().st_size)
+    # On the ground level alone 24 more edges of 4 bytes a row, by the paper's M0 = 2 M.
     assert sizes[1] - sizes[0] == pytest.approx(2000 * 24 * 4, rel=0.05)
-    assert share_found(built(links=4, build_ef=1, ef=8)) < share_found(
-        built(links=4, build_ef=200, ef=8)
+    assert share_found(built(M=4, ef_construction=1, ef_search=8)) < share_found(
+        built(M=4, ef_construction=200, ef_search=8)
     )
 
 
@@ -62,7 +62,7 @@ def test_file_is_the_same_whatever_was_searched(rows, tmp_path):
     index.save(tmp_path / "searched")
     index = HNSWNeighbors()
     index.build(rows)
-    index.ef = 7
+    index.ef_search = 7
     index.search(rows[:1], 1)
     index.save(tmp_path / "again")
     names = ("new", "searched", "again")
@@ -80,12 +80,17 @@ def test_building_leaves_faisss_threads_as_they_were():
         faiss.omp_set_num_threads(before)
 
 
-def test_new_ef_drops_the_calibration():
+def test_new_ef_search_drops_the_calibration():
     index = built()
     index.calibration = Calibration(1, 0.9, 1.0, True, 5, 0, 1.0, 1.0)
-    index.ef = 7
+    index.ef_search = 7
     assert index.calibration is None
-    assert index.parameters == {"links": 32, "build_ef": 200, "ef": 7, "seed": 0}
+    assert index.parameters == {
+        "M": 32,
+        "ef_construction": 200,
+        "ef_search": 7,
+        "seed": 0,
+    }
 
 
 def test_file_of_another_faiss_index_is_refused(tmp_path):
@@ -97,8 +102,10 @@ def test_file_of_another_faiss_index_is_refused(tmp_path):
         **{"kind": "hnsw", "metric": "cosine", "dim": 12, "count": 2000},
         **{"parameters": {}, "calibration": None, "files": {}},
     }
-    with pytest.raises(ValueError, match="is a IndexFlatIP of 2000 rows of 12"):
-        HNSWNeighbors.opened(tmp_path / "index", record)
+    with pytest.raises(
+        ValueError, match="is of type IndexFlatIP, with 2000 rows of 12"
+    ):
+        HNSWNeighbors.from_record(tmp_path / "index", record)
 
 
 def test_missing_faiss_is_named_with_its_install_line(monkeypatch):
@@ -109,7 +116,14 @@ def test_missing_faiss_is_named_with_its_install_line(monkeypatch):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"links": 1}, {"build_ef": 0}, {"ef": 0}, {"seed": -1}, {"seed": 2**31}],
+    [
+        {"M": 1},
+        {"M": 1025},
+        {"ef_construction": 0},
+        {"ef_search": 0},
+        {"seed": -1},
+        {"seed": 2**31},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     (name,) = settings
@@ -117,7 +131,7 @@ def test_settings_out_of_range_are_refused(settings):
         HNSWNeighbors(**settings)
 
 
-@pytest.mark.parametrize("name", ["links", "build_ef", "seed"])
+@pytest.mark.parametrize("name", ["M", "ef_construction", "seed"])
 def test_what_the_index_was_built_with_cannot_be_changed(name):
     index = HNSWNeighbors()
     parameters = index.parameters

@@ -1,5 +1,6 @@
 """What every kind of index promises."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from keras_dml import _files
 from keras_dml.evaluation import without_self
 from keras_dml.search import AnnoyNeighbors
 from keras_dml.search import Calibration
@@ -20,7 +22,7 @@ from tests.evaluation.brute_force import brute_force
 INDEXES = {
     "exact": ExactNeighbors,
     "annoy": lambda: AnnoyNeighbors(trees=20, search_k=10**6),
-    "hnsw": lambda: HNSWNeighbors(ef=2000),
+    "hnsw": lambda: HNSWNeighbors(ef_search=2000),
 }
 CALIBRATION = Calibration(5, 0.99, 0.995, True, 200, 3, 0.25, 0.125)
 
@@ -292,11 +294,9 @@ def test_every_change_of_the_record_is_refused(saved):
     ],
 )
 def test_record_that_was_sealed_anew_must_still_fit(saved, changes, message):
-    from keras_dml import _files as sealed_folder
-
     file = saved / "index.json"
     record = json.loads(file.read_text()) | changes
-    record["sha256"] = sealed_folder._sha256_of_record(record)
+    record["sha256"] = _files._sha256_of_record(record)
     file.write_text(json.dumps(record))
     with pytest.raises(ValueError, match=message):
         load_neighbors(saved)
@@ -385,3 +385,41 @@ def test_row_of_zeros_has_cosine_zero(kind):
     index.build([[0.0, 0.0], [1.0, 0.0]])
     _, similarities = index.search([[1.0, 0.0], [0.0, 0.0]], 2)
     np.testing.assert_allclose(similarities, [[1, 0], [0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": 0},
+        {"k": 8.0},
+        {"queries": True},
+        {"seed": -1},
+        {"target": 1.5},
+        {"target": 0},
+        {"agreement": -0.1},
+        {"agreement": float("nan")},
+        {"agreement": "0.9"},
+        {"ms_per_query": None},
+        {"exact_ms_per_query": -1},
+        {"reached": 1},
+    ],
+)
+def test_calibration_with_an_impossible_value_is_refused(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        dataclasses.replace(CALIBRATION, **change)
+
+
+def test_calibration_holds_numbers_that_json_takes():
+    calibration = Calibration(
+        np.int64(5),
+        np.float32(0.5),
+        np.float32(1),
+        np.bool_(True),
+        np.int64(9),
+        np.int64(0),
+        np.float32(0.25),
+        np.float32(0.5),
+    )
+    values = json.loads(json.dumps(dataclasses.asdict(calibration)))
+    assert Calibration(**values) == calibration

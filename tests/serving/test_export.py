@@ -113,7 +113,7 @@ def test_encoded_images_are_resized_and_cropped_as_pillow_would(
     )
 
 
-def test_served_pixels_are_evaluations_and_within_one_grey_level_of_pillow(
+def test_served_pixels_are_evaluations_and_within_one_gray_level_of_pillow(
     files, tmp_path
 ):
     images = keras.Input((SIDE, SIDE, 3))
@@ -222,9 +222,16 @@ def test_failure_leaves_nothing(embedder, tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "model") == []
 
 
-def test_resize_smaller_than_the_input_is_refused(embedder, tmp_path):
-    with pytest.raises(ValueError, match="resize=13, image_size=14"):
-        export(embedder, tmp_path / "1", resize=13)
+@pytest.mark.parametrize("resize", [13, 0, -16, 16.0, "16", True])
+def test_wrong_resize_is_refused_before_anything_is_written(
+    embedder, tmp_path, monkeypatch, resize
+):
+    module = importlib.import_module("keras_dml.serving.export")
+    monkeypatch.setattr(module, "atomic_folder", None)
+    with pytest.raises(
+        ValueError, match=f"resize must be an integer, at least 14; got {resize!r}"
+    ):
+        export(embedder, tmp_path / "model" / "1", resize)
     assert os.listdir(tmp_path) == []
 
 
@@ -235,3 +242,18 @@ def test_model_without_a_square_input_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="square images of a fixed size"):
         export(embedder, tmp_path / "1")
     assert os.listdir(tmp_path) == []
+
+
+def test_trunk_is_refused(tmp_path):
+    inputs = keras.Input((SIDE, SIDE, 3))
+    trunk = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    with pytest.raises(ValueError, match="Export the embedding model, not its trunk"):
+        export(trunk, tmp_path / "1")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_cannot_be_made_is_named_before_the_work(embedder, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="cannot be made"):
+        export(embedder, tmp_path / "file" / "1")
+    assert os.listdir(tmp_path) == ["file"]
