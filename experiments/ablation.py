@@ -1,20 +1,20 @@
-"""Tests the paper's claims on a data set, one setting changed at a time.
+r"""Tests the paper's claims on a data set, one setting changed at a time.
 
 python -m experiments.ablation --config=experiments/configs/glyphs.py \
     --output_dir=saved_models/ablation
 
-Trains the config as it is, and with layer normalization left out, other temperatures,
-images per class (in a batch of the same size), dimensions, plain sampling, and a
-softmax over a share of the classes; each with every seed, measured by exact search.
-Prints a table of the mean and the standard deviation over seeds, and writes to the
-folder:
+Trains the config as it is, and varied: without layer normalization, with other
+temperatures, images per class (in a batch of the same size) and dimensions, with plain
+sampling, and with a softmax over a share of the classes. Each is trained with every
+seed and measured by exact search. Prints a table of the mean and the standard deviation
+over seeds, and writes to the folder:
 
   table.md      that table
   results.csv   a row a run, with every figure
   claims.png    the table as plots
   runs/         a JSON file a run
 
-Stopped, it goes on where it was when it is started again with the same settings.
+If it is stopped and started again with the same settings, it continues where it was.
 """
 
 import itertools
@@ -31,8 +31,8 @@ from experiments._lib.check_config import check_replicas
 from experiments._lib.check_config import checked_seeds
 from experiments._studies import claims
 from experiments._studies.ablation_report import write_ablation_report
-from experiments._studies.runs_folder import claim_folder
-from experiments._studies.runs_folder import finished_run
+from experiments._studies.runs_folder import open_runs_folder
+from experiments._studies.runs_folder import read_run
 from experiments._studies.runs_folder import run_once
 from keras_dml import data
 from keras_dml import training
@@ -40,34 +40,34 @@ from keras_dml import training
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A file of experiments/configs/; its settings are what the others differ from.",
+    "A file of experiments/configs/ with the settings to vary.",
     lock_config=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "The folder of the results, a new one or one to go on with."
+    "output_dir", None, "The folder of the results, a new one or one to continue."
 )
 _SEEDS = flags.DEFINE_list(
-    "seeds", ["0", "1", "2"], "Every setting is trained once with each of these."
+    "seeds", ["0", "1", "2"], "Every variant is trained once with each of these."
 )
 _CLAIMS = flags.DEFINE_multi_enum(
     "claim",
     list(claims.CLAIMS),
     list(claims.CLAIMS),
-    "A claim to test; may be repeated. Default: all.",
+    "A claim to test; may be repeated.",
 )
 flags.mark_flags_as_required(["config", "output_dir"])
 
 
-def main(argv):
-    """Every variant × every seed → training → figures → table and plots."""
+def main(argv: list[str]) -> None:
+    """Every variant × every seed → training → metrics → table and plots."""
     del argv
     config = _CONFIG.value
     check_config(config)
     if config.validation_classes:
         raise ValueError(
-            "--config.validation_classes must be 0 here, where nothing is chosen by "
-            f"them; got {config.validation_classes!r}."
+            "--config.validation_classes must be 0 here, as the weights kept are the "
+            f"last ones; got {config.validation_classes!r}."
         )
     seeds = checked_seeds(_SEEDS.value)
     strategy = training.mirrored_strategy()
@@ -78,18 +78,18 @@ def main(argv):
         for claim in _CLAIMS.value
     }
     todo = {}
-    for claim, some in variants.items():
-        for variant, seed in itertools.product(some, seeds):
+    for claim, claim_variants in variants.items():
+        for variant, seed in itertools.product(claim_variants, seeds):
             varied = _varied(config, variant, seed)
             _check_varied(varied, claim, strategy.num_replicas_in_sync)
             todo[f"{variant.name},seed={seed}"] = varied
     data.check_images(test)
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
-    claim_folder(folder, config)
+    open_runs_folder(folder, config)
     files = {name: folder / "runs" / f"{name}.json" for name in todo}
     runs = {
-        name: finished_run(file, test) for name, file in files.items() if file.is_file()
+        name: read_run(file, test) for name, file in files.items() if file.is_file()
     }
     print(f"{len(todo)} runs, {len(runs)} of them finished before; writing {folder}")
     for number, (name, varied) in enumerate(todo.items(), 1):
@@ -104,7 +104,7 @@ def main(argv):
 def _varied(config, variant, seed):
     varied = config.copy_and_resolve_references()
     with varied.unlocked():
-        # Differences between settings shall not be those of an approximate search.
+        # So that no difference between variants is that of an approximate search.
         varied.update({**variant.overrides, "seed": seed, "index": "exact"})
     return varied
 
@@ -112,7 +112,7 @@ def _varied(config, variant, seed):
 def _check_varied(varied, claim, replicas):
     try:
         if claim == "temperature" and varied.loss != "normalized_softmax":
-            raise ValueError(f"--config.loss={varied.loss} knows no temperature.")
+            raise ValueError(f"--config.loss={varied.loss} has no temperature.")
         check_config(varied)
         check_replicas(varied, replicas)
     except ValueError as error:

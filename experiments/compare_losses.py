@@ -1,27 +1,32 @@
-"""Compares the losses of experiments/losses.py on a data set.
+r"""Compares the losses of experiments/_lib/losses.py on a data set.
 
 python -m experiments.compare_losses --config=experiments/configs/glyphs.py \
     --output_dir=saved_models/losses
 
-Every loss trains the same network on as many image views. A quarter of the training
-classes, or --config.validation_classes of them, is set aside first, and R@1 on these
-chooses each loss's learning rate: 0.3, 1 and 3 times the rate it starts from are tried
-with the first seed, and more where the best of them lies at an end. Then each loss is
-trained with its rate on all the training classes, once with every seed, and measured on
-the test classes by exact search. All else is the config's, for all losses alike, and
-the values of each loss's paper; config.temperature is the normalized softmax's alone.
-A loss that diverges with its rate, or with all of them, is left out, and named below
-the tables. The program prints two tables and writes to the folder:
+Every loss trains the same network on the same number of images.
 
-  table.md         those tables: figures with their spread over seeds; the rates tried
-  results.csv      a row a run, with every figure
+First each loss's learning rate is chosen. A quarter of the training classes, or
+--config.validation_classes of them, is set aside to measure R@1 on; 0.3, 1 and 3 times
+the loss's own rate are tried with the first seed, and more as long as the best is the
+lowest or the highest.
+
+Then each loss is trained with that rate on all training classes, once with every seed,
+and measured on the test classes by exact search. Its own parameters are those of its
+paper, but for config.temperature, which the normalized softmax takes; all else is the
+config's. A loss that diverges with that rate, or with all of them, is left out and
+named below the tables.
+
+The program prints two tables and writes to the folder:
+
+  table.md         these tables: metrics with their spread over seeds; the rates tried
+  results.csv      a row a run, with every metric
   search.csv       a row a rate tried
-  comparison.png   the figures as a plot
+  comparison.png   the metrics as a plot
   runs/            a JSON file a run
 
-Stopped, it goes on where it was when it is started again with the same settings. So the
-work can be shared: several processes with the same --output_dir, each with other
-losses, and one with all of them at the end, which only has to write the tables.
+If it is stopped and started again with the same settings, it continues where it was. So
+several processes can share the work: give all the same --output_dir and each other
+losses, and start one with all losses at the end, which only has to write the tables.
 """
 
 import pathlib
@@ -37,12 +42,12 @@ from experiments._lib.check_config import check_replicas
 from experiments._lib.check_config import checked_seeds
 from experiments._lib.losses import LOSSES
 from experiments._lib.losses import batch_shape
-from experiments._studies.climb_rates import best_rate
-from experiments._studies.climb_rates import climb_rates
 from experiments._studies.comparison_report import ComparedLoss
 from experiments._studies.comparison_report import write_comparison_report
-from experiments._studies.runs_folder import claim_folder
+from experiments._studies.runs_folder import open_runs_folder
 from experiments._studies.runs_folder import run_once
+from experiments._studies.search_learning_rate import best_rate
+from experiments._studies.search_learning_rate import search_learning_rate
 from keras_dml import data
 from keras_dml import training
 
@@ -51,27 +56,27 @@ _VALIDATION_CLASSES = 0.25
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A file of experiments/configs/; its settings are those of every loss.",
+    "A file of experiments/configs/ with the settings that all losses share.",
     lock_config=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "The folder of the results, a new one or one to go on with."
+    "output_dir", None, "The folder of the results, a new one or one to continue."
 )
 _SEEDS = flags.DEFINE_list(
     "seeds", ["0", "1", "2"], "Every loss is trained once with each of these."
 )
 _LOSSES = flags.DEFINE_multi_enum(
-    "loss", list(LOSSES), list(LOSSES), "A loss; may be repeated. Default: all."
+    "loss", list(LOSSES), list(LOSSES), "A loss to compare; may be repeated."
 )
 _RATES = flags.DEFINE_integer(
-    "rates", 5, "At most so many learning rates of a loss are tried.", lower_bound=3
+    "rates", 5, "The most learning rates to try for a loss.", lower_bound=3
 )
 flags.mark_flags_as_required(["config", "output_dir"])
 
 
-def main(argv):
-    """Every loss → its learning rate → every seed → figures → tables and plot."""
+def main(argv: list[str]) -> None:
+    """Every loss → its learning rate → every seed → metrics → tables and plot."""
     del argv
     config = _CONFIG.value
     check_config(config)
@@ -79,18 +84,18 @@ def main(argv):
     strategy = training.mirrored_strategy()
     tf.config.experimental.enable_op_determinism()
     train, test = load_data(config, _DATA_DIR.value)
-    fitted, validation = train.split_by_class(
+    train_part, validation = train.split_by_class(
         config.validation_classes or _VALIDATION_CLASSES, config.seed
     )
     for name in _LOSSES.value:
         varied = _varied(config, name, 1.0, seeds[0])
         check_config(varied)
         check_replicas(varied, strategy.num_replicas_in_sync)
-        _check_classes(varied, fitted)
+        _check_classes(varied, train_part)
     data.check_images(validation, test)
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
-    claim_folder(folder, config)
+    open_runs_folder(folder, config)
 
     def run(kind, varied, *data_sets):
         name = f"{kind},loss={varied.loss},learning_rate={_rate(varied)}"
@@ -100,17 +105,17 @@ def main(argv):
     def compare(name):
         diverged = []
 
-        def recall_in_validation(multiple):
+        def validation_recall(multiple):
             varied = _varied(config, name, multiple, seeds[0], nmi_starts=0)
             try:
-                metrics = run("validation", varied, fitted, validation)["metrics"]
+                metrics = run("validation", varied, train_part, validation)["metrics"]
             except FloatingPointError as error:
                 print(f"{error} It counts as a recall of 0.")
                 diverged.append(multiple)
                 return 0.0
             return metrics["float"]["recall@1"]
 
-        recalls = climb_rates(recall_in_validation, _RATES.value)
+        recalls = search_learning_rate(validation_recall, _RATES.value)
         if len(diverged) == len(recalls):
             raise FloatingPointError(
                 f"with --config.loss={name} every learning rate tried diverged."
@@ -134,15 +139,15 @@ def main(argv):
             left_out[name] = str(error)
     if not compared:
         raise FloatingPointError(
-            "every loss diverged, so there are no tables. Give a smaller "
+            "every loss diverged, so there are no tables. Give a lower "
             "--config.learning_rate."
         )
     print("\n" + write_comparison_report(folder, compared, left_out))
 
 
 def _rate(config):
-    """The learning rate that a config starts with, as it is written."""
-    return f"{config.learning_rate * LOSSES[config.loss].rate:g}"
+    """The learning rate that a config's training starts with, as text."""
+    return f"{config.learning_rate * LOSSES[config.loss].rate_factor:g}"
 
 
 def _varied(config, loss, multiple, seed, **others):
@@ -154,7 +159,7 @@ def _varied(config, loss, multiple, seed, **others):
                 "learning_rate": config.learning_rate * multiple,
                 "seed": seed,
                 "validation_classes": 0.0,
-                # Differences between losses shall not be those of approximate search.
+                # So that no difference between losses is that of approximate search.
                 "index": "exact",
                 **others,
             }
@@ -162,12 +167,12 @@ def _varied(config, loss, multiple, seed, **others):
     return varied
 
 
-def _check_classes(config, fitted):
+def _check_classes(config, train_part):
     classes, images = batch_shape(config)
-    if config.balanced and classes > len(fitted.class_names):
+    if config.balanced and classes > len(train_part.class_names):
         raise ValueError(
             f"a batch of --config.loss={config.loss} has {classes} classes of {images} "
-            f"images, and {len(fitted.class_names)} classes are left to train on "
+            f"images, and {len(train_part.class_names)} classes are left to train on "
             "beside those for validation. Give fewer --config.classes, or leave the "
             "loss out by naming the others with --loss."
         )

@@ -1,11 +1,11 @@
-"""Measures a saved embedding model on the test classes of a data set.
+r"""Measures a saved embedding model on the test classes of a data set.
 
 python -m experiments.evaluate --model=saved_models/RUN/embedding.keras \
     --config=experiments/configs/glyphs.py
 
-Prints the table of retrieval figures: exact, with binary codes, and through an
-approximate index with its agreement with exact search, and what each costs. With
---output it also writes the figures as JSON.
+Prints the metrics of retrieval: by exact search, with binary codes, and through an
+approximate index, with its agreement with exact search and the time that each takes.
+With --output it also writes them as JSON.
 """
 
 import pathlib
@@ -26,12 +26,12 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of experiments/configs/.", lock_config=True
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
-_MODEL = flags.DEFINE_string("model", None, "An embedding.keras file of a run.")
-_OUTPUT = flags.DEFINE_string("output", None, "A JSON file for the figures.")
+_MODEL = flags.DEFINE_string("model", None, "The embedding.keras of a run.")
+_OUTPUT = flags.DEFINE_string("output", None, "A JSON file to write the metrics to.")
 flags.mark_flags_as_required(["config", "model"])
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Data set → embeddings → metrics."""
     del argv
     config = _CONFIG.value
@@ -46,7 +46,7 @@ def main(argv):
 
 
 def _check_run_agrees(config, run):
-    """Refuses settings that would measure other pixels, or classes trained on."""
+    """Checks that images are resized and classes are split as in training."""
     if not (run / "config.json").is_file():
         return
     trained = load_run_config(run)
@@ -55,10 +55,10 @@ def _check_run_agrees(config, run):
         names += ["seed", "data"]
     for name in names:
         given = config.to_dict()[name]
-        if trained[name] != given:
+        if trained.get(name) != given:
             raise ValueError(
                 f"--config.{name} is {given!r}, but the run was trained with "
-                f"{trained[name]!r}; give it the same."
+                f"{trained.get(name)!r}; give it the same."
             )
 
 

@@ -2,10 +2,10 @@
 
 python -m experiments.export --run=saved_models/RUN
 
-Writes the next version of RUN/serving/: 1, then 2 and so on; a version that is there
-is never changed, and TF Serving changes over to the highest. The signatures are
-serving_default (encoded image bytes) and images (pixels); both give embedding
-(float32) and code (packed bits).
+Writes the next version, RUN/serving/2 after RUN/serving/1, and leaves earlier ones as
+they are; TF Serving serves the highest. The signatures are serving_default (encoded
+image bytes) and images (pixels); both return embedding (float32) and code (packed
+bits).
 """
 
 import pathlib
@@ -21,7 +21,7 @@ _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 flags.mark_flag_as_required("run")
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Model → SavedModel."""
     del argv
     run = pathlib.Path(_RUN.value)

@@ -1,12 +1,16 @@
-"""Indexes images of your own with a run's model, to be searched.
+r"""Builds a search index of your own images with the model of a run.
 
-python -m experiments.index --run=saved_models/RUN --data_dir=photos \\
+python -m experiments.index --run=saved_models/RUN --data_dir=photos \
     --output_dir=photos.index
 
-takes the images in photos/<class>/ and writes a new folder, which
-`experiments.search --run=saved_models/RUN --index=photos.index --image=query.jpg`
-searches. An approximate index is given the least effort that agrees with exact search
-on --agreement of the --k nearest, and the agreement is kept with it and printed.
+Takes the images in photos/<class>/ and writes the index, a new folder. To search it:
+
+python -m experiments.search --run=saved_models/RUN --index=photos.index \
+    --image=query.jpg
+
+An approximate index is calibrated: it searches no more than it needs to agree with
+exact search on --agreement of the --k nearest. The agreement is saved with it and
+printed.
 """
 
 import importlib.util
@@ -27,23 +31,25 @@ _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "The folder of the images, with one folder a class."
 )
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "The index, a new folder.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "The folder of the index, a new one."
+)
 _KIND = flags.DEFINE_enum(
     "kind",
     "exact",
     search.KINDS,
-    "How to search. Up to some 100,000 images exact search is often the fastest, too.",
+    "How to search. Up to about 100,000 images exact search is often the fastest.",
 )
 _K = flags.DEFINE_integer(
-    "k", 10, "How many neighbors will be asked for.", lower_bound=1
+    "k", 10, "How many neighbors the index is calibrated for.", lower_bound=1
 )
 _AGREEMENT = flags.DEFINE_float(
     "agreement",
     0.99,
-    "The share of an exact search's neighbors that the index is to find.",
+    "The share of the exact nearest neighbors that an approximate index is to find.",
 )
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "Makes the same index again.", lower_bound=0, upper_bound=2**31 - 1
+    "seed", 0, "The seed of an approximate index.", lower_bound=0, upper_bound=2**31 - 1
 )
 flags.register_validator(
     "agreement",
@@ -53,7 +59,7 @@ flags.register_validator(
 flags.mark_flags_as_required(["run", "data_dir", "output_dir"])
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Images → embeddings → index."""
     del argv
     run = pathlib.Path(_RUN.value)

@@ -1,11 +1,11 @@
-"""Checks a copy of one of the paper's data sets before hours are spent on it.
+"""Checks your copy of one of the paper's data sets before you train on it.
 
 python -m experiments.prepare --dataset=cub200 --data_dir=FOLDER
 
-FOLDER is the official archive as extracted, or the folder that it was extracted in.
-Its lists are read line by line, their counts compared with the official ones and
-printed, every image looked for and decoded. Where something is missing, the program
-says what, and where the archives are to be had. The exit code is 0 if all is well.
+FOLDER is the extracted official archive, or the folder that it was extracted in. The
+program reads its lists, compares the numbers of classes and images with the official
+ones and prints them, and decodes every image. If something is missing, it says what,
+and where to download the archives. The exit code is 0 if all is well.
 """
 
 import shlex
@@ -22,12 +22,12 @@ from keras_dml import data
 _DATASET = flags.DEFINE_enum("dataset", None, list(PAPER_LOADERS), "Which data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds it.")
 _IMAGES = flags.DEFINE_boolean(
-    "images", True, "Decode every image; otherwise they are only looked for."
+    "images", True, "Decode every image; without, only check that its file exists."
 )
 flags.mark_flags_as_required(["dataset", "data_dir"])
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Folder → data set → counts → images."""
     del argv
     config = ml_collections.ConfigDict({"data": {"loader": _DATASET.value}})

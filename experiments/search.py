@@ -1,10 +1,10 @@
-"""Finds the images of an index that are nearest to yours.
+"""Searches an index for the images nearest to yours.
 
 python -m experiments.search --run=saved_models/RUN --image=photo.jpg [--image=...]
 
-searches the run's test images, or with --index what experiments.index made of your own.
-Prints how far the index agrees with exact search, and then, for each image, its
-nearest ones through that index: cosine, class and file.
+Searches the test images of the run, or with --index an index of your own images that
+experiments.index wrote. Prints how far the index agrees with exact search, and for each
+image the nearest ones: cosine, class and file.
 """
 
 import pathlib
@@ -25,11 +25,11 @@ _INDEX = flags.DEFINE_string(
     "index", None, "An index that experiments.index wrote. Default: RUN/index."
 )
 _IMAGES = flags.DEFINE_multi_string("image", None, "An image file; may be repeated.")
-_K = flags.DEFINE_integer("k", 5, "How many to find.", lower_bound=1)
+_K = flags.DEFINE_integer("k", 5, "How many neighbors to find.", lower_bound=1)
 flags.mark_flags_as_required(["run", "image"])
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     """Images → embeddings → neighbors."""
     del argv
     run = pathlib.Path(_RUN.value)

@@ -1,17 +1,19 @@
-"""Trains an embedding model, measures it, and writes all that serving needs.
+"""Trains an embedding model, measures it, indexes the test images and exports it.
 
 python -m experiments.train --config=experiments/configs/glyphs.py
 
-Any setting of the config file can be overridden: --config.epochs=5
---config.trunk=resnet50. The folder of the run gets:
+Any setting of the config file can be overridden, as with --config.epochs=5
+--config.trunk=resnet50. Written to the folder of the run:
 
   embedding.keras    the model from images to embeddings, for Keras
-  trunk.weights.h5   its trunk alone: another run starts from it by --config.weights
-  serving/1/         the whole model as a SavedModel, for TF Serving
-  index/             an index of the test images
-  metrics.json       figures on the test classes: exact, binary, through the index; NMI
-  report/            pictures of retrievals and curves; open index.html
-  config.json, log.csv, tensorboard/
+  trunk.weights.h5   the weights of its trunk, for --config.weights of another run
+  serving/1/         the embedding model as a SavedModel, for TF Serving
+  index/             a search index of the test images
+  metrics.json       metrics on the test classes: exact, binary, through the index; NMI
+  report/            retrieved images and training curves; open index.html
+  config.json        the settings
+  log.csv            loss, accuracy and recall after each epoch
+  tensorboard/       the same, for TensorBoard
 """
 
 import datetime
@@ -44,11 +46,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "A file with the settings, such as experiments/configs/glyphs.py; "
-    "experiments/recipe.py explains them.",
+    "experiments/configs/recipe.py explains them.",
     lock_config=True,
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "The folder that holds the data set; the glyphs need none."
+    "data_dir",
+    None,
+    "The folder that holds the data set; glyphs and glyph_strings need none.",
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
@@ -61,8 +65,8 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
 flags.mark_flag_as_required("config")
 
 
-def main(argv):
-    """Data set → batches → model → embeddings → metrics → artifacts."""
+def main(argv: list[str]) -> None:
+    """Data set → batches → model → embeddings → metrics → files of the run."""
     del argv
     config = _CONFIG.value
     check_config(config)
@@ -96,7 +100,7 @@ def main(argv):
         history = model.fit(
             batches,
             epochs=config.frozen_epochs + config.epochs,
-            shuffle=False,  # Keras warns that it can't; the batches do it themselves.
+            shuffle=False,  # The batches are shuffled already; Keras would warn.
             callbacks=[
                 training.FreezeTrunk(trunk, config.frozen_epochs),
                 *_callbacks(config, run, embedder, test, validation, best),
@@ -126,11 +130,11 @@ def _load_weights(model, file):
 
 
 def _callbacks(config, run, embedder, test, validation, best):
-    """Logs, and what is measured between epochs.
+    """The callbacks that measure and log after each epoch.
 
-    With validation classes, the weights kept are those best on them, and the test
-    classes are measured once, at the end. Without, the last weights are kept, and the
-    test classes only give the curve.
+    With validation classes, these are measured, and the weights with the best R@1 on
+    them are kept; the test classes are measured once, at the end. Without, the test
+    classes are measured for the curve alone, and the last weights are kept.
     """
     measured, prefix = (test, "test") if validation is None else (validation, "val")
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]

@@ -1,4 +1,4 @@
-"""TensorFlow Addons' own, as "tfa:NAME" names it in a config."""
+"""TensorFlow Addons, whose losses and optimizers a config names as "tfa:NAME"."""
 
 import types
 import warnings
@@ -7,13 +7,13 @@ PREFIX = "tfa:"
 
 
 def import_addons(setting: str) -> types.ModuleType:
-    """Imports TensorFlow Addons, without its words on its end of life.
+    """Imports TensorFlow Addons, without its warning about its end of life.
 
     Args:
-        setting: what asks for it, such as "--config.loss=tfa:LiftedStructLoss".
+        setting: what needs it, such as "--config.loss=tfa:LiftedStructLoss".
 
     Raises:
-        ImportError: if it is not installed, or can't run beside this Keras.
+        ImportError: if it is not installed, or can't run with this version of Keras.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""From a config to its data set."""
+"""From a config to what is trained: data set, batches, models, loss and optimizer."""
 
 import inspect
 
@@ -25,6 +25,16 @@ PAPER_LOADERS = {
 }
 """The paper's data sets, by what `config.data.loader` calls them."""
 
+_ADDONS_OPTIMIZERS = (
+    *("AdaBelief", "AdamW", "LAMB", "LazyAdam", "NovoGrad", "ProximalAdagrad"),
+    *("RectifiedAdam", "SGDW", "Yogi"),
+)
+"""Those of TensorFlow Addons that take a learning rate schedule; the others wrap an
+optimizer, or have another kind of learning rate."""
+
+_DECOUPLED_DECAY = ("AdamW", "SGDW")
+"""Those that do not multiply their weight decay by the learning rate."""
+
 
 def load_data(
     config: ml_collections.ConfigDict, data_dir: str | None
@@ -35,11 +45,11 @@ def load_data(
         config: `config.data.loader` is "glyphs", "glyph_strings", "omniglot",
             "image_folder" or one of `PAPER_LOADERS`; the rest of `config.data` is that
             loader's own.
-        data_dir: the folder with the files; glyphs and strings of them need none.
+        data_dir: the folder with the files; "glyphs" and "glyph_strings" need none.
 
     Raises:
-        ValueError: if there is no such loader, it needs data_dir, or the test set can't
-            tell one model from another.
+        ValueError: if there is no such loader, it needs data_dir, or Recall@K can't be
+            measured on the test set.
     """
     train, test = _load(config, data_dir)
     if len(test.class_names) < 2 or np.bincount(test.labels).max() < 2:
@@ -78,7 +88,7 @@ def _load(config, data_dir):
 def build_models(
     config: ml_collections.ConfigDict, num_classes: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
-    """Makes (the trunk, the embedding model on it, what the loss takes on that)."""
+    """Builds (the trunk, the embedding model on it, the model to train on that)."""
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
@@ -94,7 +104,7 @@ def build_models(
 def build_batches(
     config: ml_collections.ConfigDict, train: data.ImageDataset
 ) -> tf.data.Dataset:
-    """Makes the batches of `batch_shape`, balanced or not."""
+    """Builds batches of the size of `batch_shape`, class-balanced or plain."""
     classes, images_per_class = batch_shape(config)
     options = {
         "image_size": config.image_size,
@@ -117,88 +127,79 @@ def build_batches(
 def compile_model(
     config: ml_collections.ConfigDict, model: keras.Model, steps_per_epoch: int
 ) -> None:
-    """Gives the model the config's loss, optimizer and schedule."""
+    """Compiles the model with the config's loss, optimizer and schedule."""
     loss = find_loss(config.loss)
     model.compile(
-        make_optimizer(config, loss.rate, steps_per_epoch),
+        make_optimizer(config, loss.rate_factor, steps_per_epoch),
         loss.make(),
         metrics=loss.metrics,
     )
 
 
-PAPERS = "sgd"
-"""What `config.optimizer` calls the paper's, `keras_dml.optimizers.SGD`."""
-
-_ADDONS = (
-    *("AdaBelief", "AdamW", "LAMB", "LazyAdam", "NovoGrad", "ProximalAdagrad"),
-    *("RectifiedAdam", "SGDW", "Yogi"),
-)
-"""Those of TensorFlow Addons that take a schedule; the others wrap an optimizer, or
-have another kind of learning rate."""
-
-_DECAY_APART = ("AdamW", "SGDW")
-"""Those of TensorFlow Addons whose weight decay knows nothing of the learning rate."""
-
-
 def check_optimizer(name: str) -> None:
-    """Checks that there is such an optimizer.
+    """Checks `config.optimizer`.
 
     Raises:
-        ValueError: if there is not.
+        ValueError: if there is no such optimizer.
         ImportError: if TensorFlow Addons is needed and not installed.
     """
-    if name == PAPERS:
+    if name == "sgd":
         return
     if not name.startswith(addons.PREFIX):
         raise ValueError(
-            f"--config.optimizer must be {PAPERS}, or an optimizer of TensorFlow "
-            f"Addons, such as {addons.PREFIX}LAMB; got {name!r}."
+            "--config.optimizer must be sgd, or an optimizer of TensorFlow Addons, "
+            f"such as {addons.PREFIX}LAMB; got {name!r}."
         )
     addons.import_addons(f"--config.optimizer={name}")
-    if name.removeprefix(addons.PREFIX) not in _ADDONS:
+    if name.removeprefix(addons.PREFIX) not in _ADDONS_OPTIMIZERS:
         raise ValueError(
             "--config.optimizer must be an optimizer of TensorFlow Addons that takes a "
-            f"schedule, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got {name!r}."
+            f"schedule, {addons.PREFIX} and one of {', '.join(_ADDONS_OPTIMIZERS)}; "
+            f"got {name!r}."
         )
 
 
 def make_optimizer(
-    config: ml_collections.ConfigDict, rate: float, steps_per_epoch: int
+    config: ml_collections.ConfigDict, rate_factor: float, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """Makes the config's optimizer, with the config's schedule.
+    """Makes the config's optimizer, with the config's learning rate schedule.
 
-    One of TensorFlow Addons is given momentum and weight decay where it takes them, and
-    has its own defaults for the rest. Its weight decay is `config.l2`; AdamW and SGDW,
-    which don't multiply theirs by the learning rate, get the product.
+    "sgd" is the paper's, `keras_dml.optimizers.SGD`. One of TensorFlow Addons is given
+    momentum and weight decay if it takes them, and has its own defaults for the rest.
+    Its weight decay is `config.l2`; AdamW and SGDW, which don't multiply theirs by the
+    learning rate, get the product.
 
     Args:
         config: the settings.
-        rate: times `config.learning_rate`.
+        rate_factor: is multiplied with `config.learning_rate`; see `TrainedLoss`.
         steps_per_epoch: batches an epoch.
     """
 
-    def schedule(first):
+    def schedule(initial_rate):
         return training.step_decay(
-            first,
+            initial_rate,
             config.epochs,
             config.decay_at,
             steps_per_epoch,
             config.frozen_epochs,
         )
 
-    first = config.learning_rate * rate
-    if config.optimizer == PAPERS:
-        return optimizers.SGD(schedule(first), config.momentum, config.l2)
-    optimizers_of_addons = addons.import_addons(
+    learning_rate = config.learning_rate * rate_factor
+    if config.optimizer == "sgd":
+        return optimizers.SGD(schedule(learning_rate), config.momentum, config.l2)
+    addons_optimizers = addons.import_addons(
         f"--config.optimizer={config.optimizer}"
     ).optimizers
     name = config.optimizer.removeprefix(addons.PREFIX)
-    constructor = getattr(optimizers_of_addons, name)
-    wanted = inspect.signature(constructor).parameters
-    options = {"learning_rate": schedule(first)}
-    if "momentum" in wanted:
+    constructor = getattr(addons_optimizers, name)
+    parameters = inspect.signature(constructor).parameters
+    options = {"learning_rate": schedule(learning_rate)}
+    if "momentum" in parameters:
         options["momentum"] = config.momentum
-    if "weight_decay" in wanted:
-        is_apart = name in _DECAY_APART and config.l2
-        options["weight_decay"] = schedule(first * config.l2) if is_apart else config.l2
+    if "weight_decay" in parameters:
+        options["weight_decay"] = (
+            schedule(learning_rate * config.l2)
+            if name in _DECOUPLED_DECAY and config.l2
+            else config.l2
+        )
     return constructor(**options)

@@ -1,4 +1,4 @@
-"""From a run's folder to what is in it."""
+"""Reading what a run has written: its model and its settings."""
 
 import contextlib
 import importlib.util
@@ -15,12 +15,13 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a whole `.keras` file, was saved by Keras 2 and this is
-            Keras 3, or the other way round, or needs KerasHub, which is not installed.
+        ValueError: if it is not a `.keras` file, is damaged, was saved by Keras 2 and
+            this is Keras 3, or the other way round, or needs KerasHub, which is not
+            installed.
     """
     if not pathlib.Path(file).is_file():
         raise FileNotFoundError(
-            f"no model file {str(file)!r}; give the embedding.keras of a finished run."
+            f"no model file {str(file)!r}; name the embedding.keras of a finished run."
         )
     try:
         return keras.models.load_model(file, compile=False)
@@ -38,12 +39,12 @@ def load_embedder(file: str | os.PathLike) -> keras.Model:
                 'pip install "keras_dml[hub]"'
             ) from error
         raise ValueError(
-            f"{str(file)!r} is not a whole embedding.keras of a run: {error}"
+            f"{str(file)!r} is not the embedding.keras of a run, or damaged: {error}"
         ) from error
 
 
 def _keras_version(file):
-    """The version that a `.keras` file says it was saved by; None if it doesn't."""
+    """The Keras version that a `.keras` file was saved by; None if it doesn't say."""
     with (
         contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
         zipfile.ZipFile(file) as archive,
@@ -53,6 +54,10 @@ def _keras_version(file):
 
 def load_run_config(run: str | os.PathLike) -> dict:
     """Reads the settings that a run was trained with.
+
+    Args:
+        run: the folder of a run, of this version or an earlier one. The keys are those
+            that the settings had when it was trained.
 
     Raises:
         FileNotFoundError: if the folder is not that of a run.

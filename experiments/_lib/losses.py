@@ -22,28 +22,29 @@ class TrainedLoss:
         takes: "logits" of `NormalizedSoftmax`, "cosines" of `Proxies`, "embeddings" as
             unit vectors, or "features", which are the embeddings before they are
             scaled to length 1.
-        rate: times `config.learning_rate`, which is the normalized softmax's. The
-            losses differ in how steep they are in the cosine of a pair: 20 for a
-            temperature of 0.05, 64 for a scale of 64, about 1 for a triplet. The rates
-            make up for that, to half an order of magnitude; they were not tuned.
+        rate_factor: is multiplied with `config.learning_rate`, which is the normalized
+            softmax's. The losses differ in how steep they are in the cosine of a pair:
+            20 for a temperature of 0.05, 64 for a scale of 64, about 1 for a triplet.
+            The factors make up for that, to half an order of magnitude; they were not
+            tuned.
         images_per_class: what the loss can use, if not what the config says; the batch
             keeps its size.
     """
 
     make: Callable[[], keras.losses.Loss]
     takes: str
-    rate: float = 1.0
+    rate_factor: float = 1.0
     images_per_class: int | None = None
 
     @property
-    def is_on_pairs(self) -> bool:
+    def is_pair_loss(self) -> bool:
         """Whether it compares the images of a batch with each other."""
         return self.takes in ("embeddings", "features")
 
     @property
     def metrics(self) -> list[str]:
-        """What Keras is to log beside the loss."""
-        return [] if self.is_on_pairs else ["accuracy"]
+        """The metrics to compile the model with."""
+        return [] if self.is_pair_loss else ["accuracy"]
 
 
 LOSSES = {
@@ -64,20 +65,20 @@ LOSSES = {
 }
 """The losses by what `config.loss` calls them; the first is the paper's."""
 
-_ADDONS = {
+_ADDONS_LOSSES = {
     "TripletSemiHardLoss": 10.0,
     "TripletHardLoss": 10.0,
     "LiftedStructLoss": 3.0,
 }
-"""The losses of TensorFlow Addons that take embeddings, with their `rate`."""
+"""The losses of TensorFlow Addons that take embeddings, with their `rate_factor`."""
 
 
 def find_loss(name: str) -> TrainedLoss:
     """Finds one of `LOSSES`, or TensorFlow Addons' own, such as "tfa:TripletHardLoss".
 
-    Addons' losses have its own defaults. Where a batch is shared by replicas, Addons
-    adds up what they learn, and does not take the mean: give it a learning rate that
-    is smaller by their number.
+    Addons' losses have its own defaults. Where replicas share a batch, Addons adds up
+    their gradients instead of averaging them: divide the learning rate by the number of
+    replicas.
 
     Raises:
         ValueError: if there is no such loss.
@@ -88,24 +89,30 @@ def find_loss(name: str) -> TrainedLoss:
     if not name.startswith(addons.PREFIX):
         raise ValueError(
             f"--config.loss must be one of {', '.join(LOSSES)}, or, with TensorFlow "
-            f"Addons, {' or '.join(addons.PREFIX + one for one in _ADDONS)}; got "
-            f"{name!r}."
+            f"Addons, {' or '.join(addons.PREFIX + one for one in _ADDONS_LOSSES)}; "
+            f"got {name!r}."
         )
-    losses_of_addons = addons.import_addons(f"--config.loss={name}").losses
-    name = name.removeprefix(addons.PREFIX)
-    if name not in _ADDONS:
+    addons_losses = addons.import_addons(f"--config.loss={name}").losses
+    class_name = name.removeprefix(addons.PREFIX)
+    if class_name not in _ADDONS_LOSSES:
         raise ValueError(
             "--config.loss must be a loss of TensorFlow Addons that takes labels and "
-            f"embeddings, {addons.PREFIX} and one of {', '.join(_ADDONS)}; got "
-            f"{addons.PREFIX + name!r}."
+            f"embeddings, {addons.PREFIX} and one of {', '.join(_ADDONS_LOSSES)}; got "
+            f"{name!r}."
         )
-    return TrainedLoss(getattr(losses_of_addons, name), "embeddings", _ADDONS[name])
+    return TrainedLoss(
+        getattr(addons_losses, class_name), "embeddings", _ADDONS_LOSSES[class_name]
+    )
 
 
 def loss_input(
     config: ml_collections.ConfigDict, embedder: keras.Model, num_classes: int
 ) -> keras.KerasTensor:
-    """Puts on the embedding model what the config's loss takes."""
+    """Applies to the embedding model's output the layer that the config's loss needs.
+
+    Returns:
+        The output of the model to train: logits, cosines or embeddings.
+    """
     takes = find_loss(config.loss).takes
     if takes == "logits":
         softmax = layers.NormalizedSoftmax(num_classes, config.temperature)
@@ -118,9 +125,9 @@ def loss_input(
 
 
 def batch_shape(config: ml_collections.ConfigDict) -> tuple[int, int]:
-    """The (classes, images of each) of a batch, as the config's loss can use them.
+    """The (classes, images per class) of a batch, as the config's loss can use them.
 
-    At most as many images as the config's `classes` × `images_per_class`.
+    The batch has at most the config's `classes` × `images_per_class` images.
     """
     images = find_loss(config.loss).images_per_class
     if images is None:

@@ -1,23 +1,22 @@
-"""From a model and its test set to the figures."""
+"""From a model and its test set to its metrics."""
 
 import keras
 import ml_collections
 import numpy as np
 
+from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import search
-from keras_dml.data import ImageDataset
-from keras_dml.search import Neighbors
 
 
 def measure(
-    config: ml_collections.ConfigDict, embedder: keras.Model, test: ImageDataset
+    config: ml_collections.ConfigDict, embedder: keras.Model, test: data.ImageDataset
 ) -> tuple[np.ndarray, search.Neighbors, dict]:
     """Embeds the test images, indexes them and measures their retrieval.
 
     Returns:
-        (embeddings, index, metrics): (images, dim) float32; an index of them, or of the
-        gallery's where there are queries; and the content of `metrics.json`.
+        (embeddings, index, metrics): (images, dim) float32; an index of the gallery, or
+        of all images if there are no queries apart; and the content of `metrics.json`.
 
     Raises:
         FloatingPointError: if an embedding is infinite or not a number.
@@ -32,19 +31,20 @@ def measure(
             f"Measuring; NMI clusters {len(test):,} embeddings {config.nmi_starts} "
             "times, which --config.nmi_starts=0 leaves out."
         )
-    is_query = test.is_query
+    queries, query_labels, gallery, gallery_labels = test.query_and_gallery(embeddings)
     index = search.calibrated_neighbors(
         config.index,
-        embeddings if is_query is None else embeddings[~is_query],
+        queries if gallery is None else gallery,
         max(config.ks),
-        queries=None if is_query is None else embeddings[is_query],
+        queries=None if gallery is None else queries,
         target=config.index_agreement,
         seed=config.seed,
     )
     metrics = evaluation.retrieval_metrics(
-        embeddings,
-        test.labels,
-        test.is_query,
+        queries,
+        query_labels,
+        gallery,
+        gallery_labels,
         config.ks,
         index,
         seed=config.seed,
@@ -53,26 +53,26 @@ def measure(
     return embeddings, index, metrics
 
 
-def describe_agreement(index: Neighbors, k: int) -> str:
+def describe_agreement(index: search.Neighbors, k: int) -> str:
     """Says how far an index agrees with exact search, and what each costs.
 
     Args:
         index: the index.
-        k: how many neighbors it is asked for.
+        k: the number of neighbors that it is asked for.
     """
     if index.kind == "exact":
         return "The search is exact."
-    found = index.calibration
-    if found is None:
-        return f"How far the {index.kind} index agrees with exact search is not known."
+    calibration = index.calibration
+    if calibration is None:
+        return f"The {index.kind} index's agreement with exact search was not measured."
     line = (
         f"The {index.kind} index agreed with exact search on "
-        f"{100 * found.agreement:.1f} % of the {found.k} nearest, at "
-        f"{found.ms_per_query:.2g} ms a query; exact search takes "
-        f"{found.exact_ms_per_query:.2g} ms."
+        f"{100 * calibration.agreement:.1f} % of the {calibration.k} nearest, at "
+        f"{calibration.ms_per_query:.2g} ms a query; exact search takes "
+        f"{calibration.exact_ms_per_query:.2g} ms."
     )
-    if found.ms_per_query > found.exact_ms_per_query:
-        line += " An index of kind exact is the faster way."
-    if k > found.k:
-        line += f" For {k} the agreement was not measured, and may be less."
+    if calibration.ms_per_query > calibration.exact_ms_per_query:
+        line += " An index of kind exact is faster here."
+    if k > calibration.k:
+        line += f" For {k} the agreement was not measured, and may be lower."
     return line

@@ -1,24 +1,31 @@
 """How every program here starts and how it fails."""
 
 import sys
+from collections.abc import Callable
 
 import tensorflow as tf
 from absl import app
 from absl import flags
 from absl import logging
 
-from keras_dml.data._pipeline.images import unreadable_image
+from keras_dml import data
+
+_RENAMED = {"'warm_up_epochs'": "frozen_epochs"}
+"""Settings by the name that they had in version 0.1, as ml_collections quotes it."""
 
 
-def run(main):
+def run(main: Callable[[list[str]], None]) -> None:
     """Runs `main(argv)` as absl's `app.run` does, with input errors in one line.
 
     A wrong value, file or folder, or a package that is not installed, ends the
     program with its message and exit code 2. The traceback is shown with
     `--verbosity=1`.
+
+    Args:
+        main: the program, which takes the name that it was started by, in a list.
     """
 
-    def main_with_plain_errors(argv):
+    def main_with_short_errors(argv):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
@@ -28,15 +35,15 @@ def run(main):
         except (ValueError, FloatingPointError, OSError, ImportError) as error:
             _end(str(error))
         except tf.errors.InvalidArgumentError as error:
-            message = unreadable_image(error)
+            message = data.unreadable_image(error)
             if message is None:
                 raise
             _end(message)
         except KeyboardInterrupt:
-            print("\ninterrupted; what was written stays.", file=sys.stderr)
+            print("\ninterrupted; files written so far are kept.", file=sys.stderr)
             sys.exit(130)
 
-    app.run(main_with_plain_errors, flags_parser=_parse_flags)
+    app.run(main_with_short_errors, flags_parser=_parse_flags)
 
 
 def _parse_flags(argv):
@@ -44,9 +51,21 @@ def _parse_flags(argv):
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         _end(
-            f"--config or one of its overrides: {error}. The settings are in "
-            "experiments/recipe.py, the files in experiments/configs/."
+            f"--config or one of its overrides: {_reason(error)} The settings are in "
+            "experiments/configs/recipe.py, the files in experiments/configs/."
         )
+
+
+def _reason(error):
+    # For an unknown setting, ml_collections raises a KeyError, or an AttributeError
+    # with that in it. Its text is the quoted name, and below that a similar one.
+    cause = next((arg for arg in error.args if isinstance(arg, KeyError)), error)
+    if not isinstance(cause, KeyError):
+        return f"{' '.join(str(cause).split())}."
+    name, _, hint = str(cause.args[0]).partition("\n")
+    if name in _RENAMED:
+        hint = f"It is called {_RENAMED[name]} now."
+    return f"no setting {name}. {hint}".rstrip()
 
 
 def _end(message):

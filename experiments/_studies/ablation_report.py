@@ -28,10 +28,10 @@ def write_ablation_report(
     """Writes `table.md`, `results.csv` and `claims.png`.
 
     Args:
-        folder: where to.
+        folder: the folder of the results.
         variants: {claim: its variants}.
         seeds: the seeds that each was run with.
-        runs: {"<variant name>,seed=<seed>": {"seconds", "metrics"}}.
+        runs: {"<variant name>,seed=<seed>": what `train_and_measure` returned}.
 
     Returns:
         The table, in Markdown: percent, mean ± standard deviation over seeds (of the
@@ -48,9 +48,9 @@ def write_ablation_report(
                 )
                 for column, (kind, metric) in _COLUMNS.items()
             }
-            for variant in some
+            for variant in claim_variants
         ]
-        for claim, some in variants.items()
+        for claim, claim_variants in variants.items()
     }
     table = _table(variants, figures)
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
@@ -64,8 +64,8 @@ def _table(variants, figures):
         f"| claim | value | {' | '.join(_COLUMNS)} |",
         "| --- | --- |" + " --- |" * len(_COLUMNS),
     ]
-    for claim, some in variants.items():
-        for variant, columns in zip(some, figures[claim], strict=True):
+    for claim, claim_variants in variants.items():
+        for variant, columns in zip(claim_variants, figures[claim], strict=True):
             label = variant.label if variant.overrides else f"**{variant.label}**"
             cells = " | ".join(
                 mean_and_spread(100 * values) for values in columns.values()
@@ -76,8 +76,8 @@ def _table(variants, figures):
 
 def _write_csv(file, variants, seeds, runs):
     rows = []
-    for claim, some in variants.items():
-        for variant in some:
+    for claim, claim_variants in variants.items():
+        for variant in claim_variants:
             for seed in seeds:
                 run = runs[f"{variant.name},seed={seed}"]
                 row = {"claim": claim, "value": variant.label, "seed": seed}
@@ -89,15 +89,20 @@ def _write_csv(file, variants, seeds, runs):
 def _plots(variants, figures):
     figure = Figure(figsize=(4 * len(variants), 4), layout="constrained")
     axes = figure.subplots(1, len(variants), squeeze=False, sharey=True)[0]
-    for axis, (claim, some) in zip(axes, variants.items(), strict=True):
-        places = np.arange(len(some))
+    for axis, (claim, claim_variants) in zip(axes, variants.items(), strict=True):
+        positions = np.arange(len(claim_variants))
         for column in _COLUMNS:
             values = np.array([100 * row[column] for row in figures[claim]])
             spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
             axis.errorbar(
-                places, values.mean(axis=1), spread, marker="o", capsize=4, label=column
+                positions,
+                values.mean(axis=1),
+                spread,
+                marker="o",
+                capsize=4,
+                label=column,
             )
-        axis.set_xticks(places, [variant.label for variant in some])
+        axis.set_xticks(positions, [variant.label for variant in claim_variants])
         axis.set_title(claim)
         axis.margins(x=0.15)
         axis.grid(alpha=0.3)

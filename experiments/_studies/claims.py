@@ -1,4 +1,4 @@
-"""What the paper claims, as settings to change one at a time."""
+"""The paper's claims, each as variants of a config in one setting."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-_MULTIPLES = (0.25, 0.5, 1, 2, 4)
+_FACTORS = (0.25, 0.5, 1, 2, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Variant:
 
     Args:
         label: the value in tables and plots.
-        overrides: {setting: value}; nothing for the config as it is.
+        overrides: {setting: value}; empty for the config as it is.
     """
 
     label: str
@@ -23,7 +23,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The changed settings in one word, fit for a file name; "as_is" for none."""
+        """The changed settings, to be used in a file name; "as_is" for none."""
         changes = [f"{name}={value}" for name, value in self.overrides.items()]
         return ",".join(changes) or "as_is"
 
@@ -33,7 +33,7 @@ def _layer_norm(config, num_classes):
 
 
 def _temperature(config, num_classes):
-    values = [float(f"{config.temperature * times:.6g}") for times in _MULTIPLES]
+    values = [float(f"{config.temperature * factor:.6g}") for factor in _FACTORS]
     return [(f"{value:g}", {"temperature": value}) for value in values]
 
 
@@ -47,7 +47,7 @@ def _images_per_class(config, num_classes):
 
 
 def _dim(config, num_classes):
-    values = sorted({max(1, round(config.dim * times)) for times in _MULTIPLES})
+    values = sorted({max(1, round(config.dim * factor)) for factor in _FACTORS})
     return [(f"{value}", {"dim": value}) for value in values]
 
 
@@ -74,7 +74,7 @@ CLAIMS = {
 def variants_of(
     claim: str, config: ml_collections.ConfigDict, num_classes: int
 ) -> list[Variant]:
-    """The config as it is among its variants, which change what the claim is about.
+    """The variants of a config that test a claim, the config as it is among them.
 
     Temperatures and dimensions are ¼, ½, 1, 2 and 4 times the config's. Images per
     class are all that divide the config's batch into two classes or more, of which
@@ -82,8 +82,11 @@ def variants_of(
 
     Args:
         claim: a key of `CLAIMS`.
-        config: the settings that the others are compared with.
+        config: the settings to vary.
         num_classes: the number of training classes.
+
+    Returns:
+        The variants, in the order of the table.
     """
     return [
         Variant(label, {k: v for k, v in changes.items() if config[k] != v})

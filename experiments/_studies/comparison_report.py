@@ -10,27 +10,27 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments._lib.losses import LOSSES
-from experiments._studies.climb_rates import best_rate
+from experiments._studies.search_learning_rate import best_rate
 from experiments._studies.tables import flat
 from experiments._studies.tables import mean_and_spread
 from experiments._studies.tables import write_csv
 
-_SHARES = {
+_METRICS = {
     "R@1": ("float", "recall@1"),
     "MAP@R": ("float", "map@r"),
     "NMI": ("clustering", "nmi"),
 }
-_COLORS = {"class vectors": "tab:blue", "pairs": "tab:orange"}
+_COLORS = {"class weights": "tab:blue", "pairs": "tab:orange"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ComparedLoss:
-    """What was found about a loss.
+    """The learning rates tried for a loss, and its runs with the best of them.
 
     Args:
         name: a key of `LOSSES`.
         searched: {learning rate: R@1 on the validation classes}.
-        runs: {seed: what `train_and_measure` gives} with the best of these rates.
+        runs: {seed: what `train_and_measure` returned}, with the best of these rates.
     """
 
     name: str
@@ -39,16 +39,16 @@ class ComparedLoss:
 
     @property
     def compares(self) -> str:
-        """What an image is compared with: "class vectors" or other images, "pairs"."""
-        return "pairs" if LOSSES[self.name].is_on_pairs else "class vectors"
+        """What the loss compares an image with: "class weights", or in "pairs"."""
+        return "pairs" if LOSSES[self.name].is_pair_loss else "class weights"
 
     @property
     def learning_rate(self) -> float:
-        """The rate that the validation classes chose."""
+        """The rate with the highest R@1 on the validation classes."""
         return best_rate(self.searched)
 
     def percent(self, kind: str, metric: str) -> np.ndarray:
-        """A figure of each run."""
+        """A metric of each run, in percent."""
         return np.array(
             [100 * run["metrics"][kind][metric] for run in self.runs.values()]
         )
@@ -62,24 +62,24 @@ def write_comparison_report(
     """Writes `table.md`, `results.csv`, `search.csv` and `comparison.png`.
 
     Args:
-        folder: where to.
+        folder: the folder of the results.
         compared: the losses, one at least.
         left_out: {loss: why it has no figures}.
 
     Returns:
         Two tables, in Markdown, the losses by R@1: the figures, mean ± standard
         deviation over seeds (of the sample, so with n - 1; none for a single seed);
-        and the rates tried. A line below them for each loss that was left out.
+        and the rates tried. Below them is a line for each loss that was left out.
     """
     compared = sorted(
         compared, key=lambda loss: -loss.percent("float", "recall@1").mean()
     )
-    shares = {
+    metrics = {
         column: key
-        for column, key in _SHARES.items()
+        for column, key in _METRICS.items()
         if all(key[0] in run["metrics"] for run in compared[0].runs.values())
     }
-    tables = f"{_figures(compared, shares)}\n\n{_rates(compared)}"
+    tables = f"{_figures(compared, metrics)}\n\n{_rates(compared)}"
     for name, why in left_out.items():
         tables += f"\n\n{name} is left out: {why}"
     (folder / "table.md").write_text(tables + "\n", encoding="utf-8")
@@ -101,18 +101,18 @@ def write_comparison_report(
             for rate, recall in loss.searched.items()
         ],
     )
-    _plot(compared, shares).savefig(folder / "comparison.png", dpi=100)
+    _plot(compared, metrics).savefig(folder / "comparison.png", dpi=100)
     return tables
 
 
-def _figures(compared, shares):
-    columns = ("loss", "compares with", "learning rate", *shares, "seconds an epoch")
+def _figures(compared, metrics):
+    columns = ("loss", "compares with", "learning rate", *metrics, "seconds an epoch")
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for loss in compared:
         seconds = [run["seconds_an_epoch"] for run in loss.runs.values()]
         cells = (
             *(loss.name, loss.compares, f"{loss.learning_rate:g}"),
-            *(mean_and_spread(loss.percent(*key)) for key in shares.values()),
+            *(mean_and_spread(loss.percent(*key)) for key in metrics.values()),
             mean_and_spread(seconds),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -132,17 +132,17 @@ def _rates(compared):
     return "\n".join(lines)
 
 
-def _plot(compared, shares):
-    figure = Figure(figsize=(3.5 * len(shares), 1.5 + 0.3 * len(compared)))
+def _plot(compared, metrics):
+    figure = Figure(figsize=(3.5 * len(metrics), 1.5 + 0.3 * len(compared)))
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(1, len(shares), squeeze=False, sharey=True)[0]
-    for axis, (column, key) in zip(axes, shares.items(), strict=True):
-        for place, loss in enumerate(compared):
+    axes = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for axis, (column, key) in zip(axes, metrics.items(), strict=True):
+        for row, loss in enumerate(compared):
             values, color = loss.percent(*key), _COLORS[loss.compares]
-            axis.plot(values, [place] * len(values), ".", color=color, alpha=0.5)
+            axis.plot(values, [row] * len(values), ".", color=color, alpha=0.5)
             spread = values.std(ddof=1) if len(values) > 1 else None
             axis.errorbar(
-                values.mean(), place, xerr=spread, fmt="|", color=color, capsize=4
+                values.mean(), row, xerr=spread, fmt="|", color=color, capsize=4
             )
         axis.set_title(f"{column}, %")
         axis.grid(alpha=0.3)

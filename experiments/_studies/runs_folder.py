@@ -1,4 +1,4 @@
-"""A folder of many runs, of which each is trained once."""
+"""A folder of the runs of a study, each of which is trained and measured once."""
 
 import json
 import math
@@ -20,17 +20,17 @@ from keras_dml import training
 from keras_dml._files import write_json
 from keras_dml.data import ImageDataset
 
-_AGAIN = "Delete it, and it is trained again."
+_REMEDY = "Delete it, and it is trained again."
 
 
-def claim_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
-    """Makes the folder, or makes sure that it holds runs of the same settings.
+def open_runs_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Creates the folder, or checks that it holds runs with the same settings.
 
-    Settings with which no run has been finished don't count.
+    If no run in it is finished, its settings are replaced.
 
     Raises:
         FileExistsError: if it holds something else.
-        ValueError: if it holds runs of other settings, or its settings are damaged.
+        ValueError: if it holds runs with other settings, or its settings are damaged.
     """
     settings = json.loads(json.dumps(config.to_dict()))
     runs = folder / "runs"
@@ -50,18 +50,18 @@ def claim_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Non
     write_json(file, settings)
 
 
-def finished_run(file: pathlib.Path, test: ImageDataset) -> dict:
-    """Reads the figures of a run.
+def read_run(file: pathlib.Path, test: ImageDataset) -> dict:
+    """Reads what `run_once` wrote.
 
     Raises:
-        ValueError: if the file is damaged, or its figures are of another test set, as
-            far as the numbers of images and classes tell.
+        ValueError: if the file is damaged, or its numbers of images and classes are not
+            those of the test set.
     """
-    run = _read_json(file, _AGAIN)
+    run = _read_json(file, _REMEDY)
     try:
         images, classes = (int(run["metrics"][name]) for name in ("images", "classes"))
     except (KeyError, TypeError, ValueError):
-        raise _damaged(file, "it has no figures of a run", _AGAIN) from None
+        raise _damaged(file, "it holds no metrics of a run", _REMEDY) from None
     if (images, classes) != (len(test), len(test.class_names)):
         raise ValueError(
             f"{str(file)!r} was measured on {images:,} images of {classes:,} classes, "
@@ -78,32 +78,21 @@ def run_once(
     train: ImageDataset,
     test: ImageDataset,
 ) -> dict:
-    """Reads the figures of a run, or does the run and writes them.
+    """Reads a run's file if it is there; else trains, measures and writes it.
+
+    Returns:
+        What `train_and_measure` returned.
 
     Raises:
-        ValueError: as `finished_run` does.
+        ValueError: as `read_run` does.
         FloatingPointError: as `train_and_measure` does.
     """
     if file.is_file():
-        return finished_run(file, test)
+        return read_run(file, test)
     print(file.stem)
     run = train_and_measure(config, strategy, train, test)
     write_json(file, run)
     return run
-
-
-def _read_json(file, remedy):
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _damaged(file, error, remedy) from None
-    if not isinstance(content, dict):
-        raise _damaged(file, "it holds no JSON object", remedy)
-    return content
-
-
-def _damaged(file, reason, remedy):
-    return ValueError(f"{str(file)!r} is damaged ({reason}). {remedy}")
 
 
 def train_and_measure(
@@ -115,9 +104,11 @@ def train_and_measure(
     """Trains the config's model on one data set and measures it on another.
 
     Returns:
-        {"seconds": of all of it, "seconds_an_epoch": the median, the first one, in
-        which TensorFlow traces, left out, "image_views": how many images were trained
-        on, each as often as it was seen, "metrics": the content of `metrics.json`}.
+        {"seconds": for everything,
+         "seconds_an_epoch": the median over the epochs without the first, in which
+         TensorFlow traces the model,
+         "image_views": the number of images in all batches of all epochs,
+         "metrics": what `measure` returned}.
 
     Raises:
         FloatingPointError: if the loss or an embedding of the test images became
@@ -132,32 +123,34 @@ def train_and_measure(
     with strategy.scope():
         compile_model(config, model, len(batches))
     epochs = config.frozen_epochs + config.epochs
-    clock = _EpochClock(epochs)
+    progress = _EpochProgress(epochs)
     model.fit(
         batches,
         epochs=epochs,
         shuffle=False,
         verbose=0,
-        callbacks=[training.FreezeTrunk(trunk, config.frozen_epochs), clock],
+        callbacks=[training.FreezeTrunk(trunk, config.frozen_epochs), progress],
     )
-    rate = config.learning_rate * find_loss(config.loss).rate
-    setting = f"with --config.loss={config.loss} and a learning rate of {rate:g}"
-    if not math.isfinite(clock.loss):
-        raise FloatingPointError(f"{setting} the loss became {clock.loss}.")
+    learning_rate = config.learning_rate * find_loss(config.loss).rate_factor
+    setting = (
+        f"with --config.loss={config.loss} and a learning rate of {learning_rate:g}"
+    )
+    if not math.isfinite(progress.loss):
+        raise FloatingPointError(f"{setting} the loss became {progress.loss}.")
     try:
         _, _, metrics = measure(config, embedder, test)
     except FloatingPointError as error:
         raise FloatingPointError(f"{setting} {error}") from None
     return {
         "seconds": round(time.monotonic() - start),
-        "seconds_an_epoch": statistics.median(clock.seconds[1:] or clock.seconds),
+        "seconds_an_epoch": statistics.median(progress.seconds[1:] or progress.seconds),
         "image_views": epochs * len(batches) * math.prod(batch_shape(config)),
         "metrics": metrics,
     }
 
 
-class _EpochClock(keras.callbacks.Callback):
-    """Times the epochs, behind a progress bar that moves once in each."""
+class _EpochProgress(keras.callbacks.Callback):
+    """Shows a progress bar that moves once an epoch, and times the epochs."""
 
     def __init__(self, epochs):
         super().__init__()
@@ -172,3 +165,17 @@ class _EpochClock(keras.callbacks.Callback):
         self.seconds.append(time.monotonic() - self.start)
         self.loss = logs["loss"]
         self.bar.update(epoch + 1, [("loss", self.loss)])
+
+
+def _read_json(file, remedy):
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(file, error, remedy) from None
+    if not isinstance(content, dict):
+        raise _damaged(file, "it holds no JSON object", remedy)
+    return content
+
+
+def _damaged(file, reason, remedy):
+    return ValueError(f"{str(file)!r} is damaged ({reason}). {remedy}")

@@ -1,4 +1,4 @@
-"""Several figures in one cell of a table."""
+"""Cells of the studies' tables, and their CSV files."""
 
 import csv
 import pathlib
@@ -13,9 +13,10 @@ from keras_dml._files import atomic_file
 
 
 def mean_and_spread(figures: npt.ArrayLike) -> str:
-    """The mean ± the standard deviation, with one digit after the point.
+    """The mean ± the standard deviation as text, with one decimal.
 
-    The deviation is that of the sample, so with n - 1; a single figure has none.
+    The deviation is that of the sample, so with n - 1. For a single figure it is left
+    out.
     """
     figures = np.asarray(figures)
     mean = f"{figures.mean():.1f}"
@@ -23,10 +24,10 @@ def mean_and_spread(figures: npt.ArrayLike) -> str:
 
 
 def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows under a temporary name and renames it, so it is whole or absent.
+    """Writes rows as CSV, with a header.
 
     Args:
-        file: where to.
+        file: the path of the file.
         rows: one at least, with the same columns each.
     """
     with (
@@ -39,7 +40,7 @@ def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a run as columns: {"float": {"mrr": 1}} as {"float mrr": 1}."""
+    """The metrics of a run as columns: {"float": {"mrr": 1}} → {"float mrr": 1}."""
     columns = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""CUB-200-2011: birds, 100 species to train on and 100 others to test on.
+r"""CUB-200-2011: birds, 100 species to train on and 100 others to test on.
 
 python -m experiments.train --config=experiments/configs/cub200.py \
     --data_dir=FOLDER
@@ -15,10 +15,12 @@ Other rows of the paper's table: --config.trunk=googlenet or bn_inception, and
 --config.dim=64, 512 and so on.
 """
 
+import ml_collections
+
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {"loader": "cub200"}

@@ -1,4 +1,4 @@
-"""Glyph strings: 50,000 classes of three letters each; needs no download.
+r"""Glyph strings: 50,000 classes of three letters each; needs no download.
 
 python -m experiments.train --config=experiments/configs/glyph_strings.py \
     --config.weights=saved_models/strings_500/trunk.weights.h5
@@ -14,10 +14,12 @@ python -m experiments.train --config=experiments/configs/glyph_strings.py \
 experiments/README.md has the figures.
 """
 
+import ml_collections
+
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {"loader": "glyph_strings", "classes": 50_000, "images_per_class": 2}

@@ -3,10 +3,12 @@
 python -m experiments.train --config=experiments/configs/glyphs.py
 """
 
+import ml_collections
+
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {"loader": "glyphs"}

@@ -1,4 +1,4 @@
-"""Your own images, in one folder a class.
+r"""Your own images, in one folder a class.
 
 FOLDER/train/<class>/* and FOLDER/test/<class>/*:
 
@@ -16,7 +16,7 @@ import ml_collections
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {

@@ -1,4 +1,4 @@
-"""In-Shop: 3,997 garments to train on; queries and gallery of 3,985 others.
+r"""In-Shop: 3,997 garments to train on; queries and gallery of 3,985 others.
 
 python -m experiments.train --config=experiments/configs/in_shop.py \
     --data_dir=FOLDER
@@ -15,10 +15,12 @@ Other rows of the paper's table: --config.trunk=googlenet or bn_inception, and
 --config.dim=64, 512 and so on.
 """
 
+import ml_collections
+
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {"loader": "in_shop"}

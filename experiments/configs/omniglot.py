@@ -1,13 +1,15 @@
-"""Omniglot, the small split: 136 characters to train on, 106 to test on.
+r"""Omniglot, the small split: 136 characters to train on, 106 to test on.
 
 python -m experiments.train --config=experiments/configs/omniglot.py \
     --data_dir=FOLDER_WITH_THE_ZIP_FILES
 """
 
+import ml_collections
+
 from experiments.configs.recipe import recipe
 
 
-def get_config():
+def get_config() -> ml_collections.ConfigDict:
     """The settings, to be overridden with --config.name=value."""
     config = recipe()
     config.data = {

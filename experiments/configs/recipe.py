@@ -1,10 +1,10 @@
-"""The settings that every experiment shares, with the paper's values."""
+"""The settings that all configs start from, with the paper's values."""
 
 import ml_collections
 
 
 def recipe() -> ml_collections.ConfigDict:
-    """The paper's recipe; `experiments/configs/` says what a data set changes.
+    """The paper's recipe; the config of a data set changes some of its settings.
 
     The values are those of the released code of
     [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649).
@@ -15,34 +15,34 @@ def recipe() -> ml_collections.ConfigDict:
     config.image_size = 224
     config.resize = 256
     config.flip = True
-    config.cache = "memory"  # or "disk", or nothing to decode in each epoch
+    config.cache = "memory"  # or "disk", or "" to decode the images in each epoch
 
     config.trunk = "resnet50"
-    config.weights = ""  # "imagenet", "preset", a file, or nothing for random ones
+    config.weights = ""  # "imagenet", "preset", a file, or "" for random weights
     config.dim = 512
     config.layer_norm = True
 
-    config.loss = "normalized_softmax"  # or another of experiments/losses.py, or tfa:…
+    config.loss = "normalized_softmax"  # or another of _lib/losses.py, or "tfa:…"
     config.temperature = 0.05  # of the normalized softmax
-    config.sampled_classes = 1.0  # the share of them that its training steps draw
+    config.sampled_classes = 1.0  # the share of classes in a step's softmax
 
     config.classes = 15
     config.images_per_class = 5
     config.replacement = False
     config.balanced = True  # False: images drawn without regard to their class
 
-    config.frozen_epochs = 1  # of the new layers alone, before the others
+    config.frozen_epochs = 1  # in which the trunk is frozen, before `epochs`
     config.epochs = 30
-    config.optimizer = "sgd"  # the paper's; or tfa:… of TensorFlow Addons
-    config.learning_rate = 0.01  # times what experiments/losses.py has for the loss
+    config.optimizer = "sgd"  # the paper's; or "tfa:…" of TensorFlow Addons
+    config.learning_rate = 0.01  # × the loss's rate_factor in _lib/losses.py
     config.decay_at = (0.5,)  # shares of `epochs`, after which × 0.1
     config.momentum = 0.9
     config.l2 = 1e-4
 
-    config.validation_classes = 0.0
-    config.evaluate_every = 1
-    config.ks = (1, 2, 4, 8)
+    config.validation_classes = 0.0  # share of the training classes to choose weights
+    config.evaluate_every = 1  # epochs
+    config.ks = (1, 2, 4, 8)  # the K of Recall@K
     config.index = "annoy"  # or "hnsw", which needs faiss, or "exact"
     config.index_agreement = 0.99  # with exact search, on the largest of `ks`
-    config.nmi_starts = 10  # of k-means, the best one kept; 0 leaves NMI out
+    config.nmi_starts = 10  # of k-means, the best of which counts; 0 leaves NMI out
     return config

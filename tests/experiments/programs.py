@@ -12,9 +12,9 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run_program(name, *arguments, cwd=ROOT):
+def run_program(name, *arguments, cwd=ROOT, **environment):
     """Runs `python -m experiments.<name>`; gives the finished process, with text."""
-    return _run_module(f"experiments.{name}", *arguments, cwd=cwd)
+    return _run_module(f"experiments.{name}", *arguments, cwd=cwd, **environment)
 
 
 def run_with_counts(loader, counts, name, *arguments):
@@ -26,9 +26,9 @@ def run_with_counts(loader, counts, name, *arguments):
     )
 
 
-def _run_module(module, *arguments, cwd):
+def _run_module(module, *arguments, cwd, **environment):
+    environment = {**os.environ, **environment}
     # Importing `experiments` in this process set it; a user's shell has not.
-    environment = {**os.environ}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],

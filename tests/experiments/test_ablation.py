@@ -153,7 +153,7 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
 @pytest.mark.parametrize(
     ("claim", "loss", "message"),
     [
-        ("temperature", "proxy_anchor", "--config.loss=proxy_anchor knows no temper"),
+        ("temperature", "proxy_anchor", "--config.loss=proxy_anchor has no temper"),
         ("sampling", "n_pairs", "--config.balanced must be True with --config.loss"),
     ],
 )

@@ -79,7 +79,7 @@ def test_name_that_addons_lacks_is_said_with_those_it_has(setting, value, others
 
 
 @needs_addons
-def test_warm_up_with_an_optimizer_of_addons_is_refused():
+def test_frozen_epochs_with_an_optimizer_of_addons_are_refused():
     config = small_config(optimizer="tfa:LAMB", frozen_epochs=1)
     with pytest.raises(ValueError, match=r"frozen_epochs must be 0 with .*tfa:LAMB"):
         check_config(config)

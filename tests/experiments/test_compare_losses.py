@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from experiments._studies.climb_rates import best_rate
+from experiments._studies.search_learning_rate import best_rate
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos

@@ -38,7 +38,7 @@ def test_table_has_means_and_deviations_and_the_rate_of_the_validation(tmp_path)
     same = ["10.0 ± 0.0", "50.0 ± 0.0", "2.5 ± 0.0"]
     # Deviations of 0.5, 0.6, 0.7: (0.01 + 0 + 0.01) / 2.
     assert rows[2:4] == [
-        ["cos_face", "class vectors", "0.02", "60.0 ± 10.0", *same],
+        ["cos_face", "class weights", "0.02", "60.0 ± 10.0", *same],
         ["contrastive", "pairs", "0.3", "25.0 ± 0.0", *same],
     ]
     assert rows[-2:] == [

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -32,6 +33,17 @@ def run(photos, tmp_path_factory):
     )
     assert finished.returncode == 0, finished.stderr
     return folder, finished
+
+
+@pytest.fixture(scope="module")
+def earlier_run(run, tmp_path_factory):
+    """A copy of the run, with the settings as version 0.1 called them."""
+    folder = tmp_path_factory.mktemp("earlier") / "run"
+    shutil.copytree(run[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["warm_up_epochs"] = config.pop("frozen_epochs")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def test_run_directory_holds_everything(run):
@@ -101,7 +113,7 @@ def test_log_has_a_row_an_epoch_and_no_empty_columns(run):
 def test_table_is_printed_without_tensorflows_start_up_noise(run):
     folder, finished = run
     assert "R@1" in finished.stdout
-    assert "agrees with exact on" in finished.stdout
+    assert "agrees with exact search on" in finished.stdout
     assert str(folder / "report" / "index.html") in finished.stdout
     assert finished.stderr == ""
 
@@ -148,7 +160,7 @@ def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path
     assert recall[1] == pytest.approx(np.nanmax(measured))
 
 
-def test_another_loss_trains_with_replicas_and_a_warm_up(photos, tmp_path):
+def test_another_loss_trains_with_replicas_and_a_frozen_epoch(photos, tmp_path):
     folder = tmp_path / "run"
     finished = run_train(
         photos,
@@ -168,7 +180,7 @@ def test_another_loss_trains_with_replicas_and_a_warm_up(photos, tmp_path):
     assert embedder.layers[-1].name == "embedding"
 
 
-def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
+def test_frozen_epochs_come_before_the_others_and_plain_sampling_trains(
     photos, tmp_path
 ):
     folder = tmp_path / "run"
@@ -197,10 +209,16 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
         ),
         (["--config.classes=7"], "classes=7"),
         (["--config.balanced=False", "--config.classes=20"], "batch_size=60"),
-        (["--config.frozen_epochs=-1"], "--config.frozen_epochs must be at least 0"),
+        (
+            ["--config.frozen_epochs=-1"],
+            "--config.frozen_epochs must be an integer, at least 0; got -1.",
+        ),
         (["--config.trunk=resnet5"], "resnet5"),
         (["--config.loss=triplet"], "--config.loss must be one of normalized_softmax"),
-        (["--config.sampled_classes=0.0"], "sampled_classes must be a share, above 0"),
+        (
+            ["--config.sampled_classes=0.0"],
+            "sampled_classes must be a number above 0 and at most 1",
+        ),
         (
             ["--config.sampled_classes=0.5", "--config.loss=proxy_anchor"],
             "--config.loss must be normalized_softmax with",
@@ -209,8 +227,16 @@ def test_warm_up_is_an_epoch_before_the_others_and_plain_sampling_trains(
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],
             "evaluate_every",
         ),
-        (["--config.index=tree"], "--config.index must be annoy, hnsw or exact"),
-        (["--config.nosuch=3"], "nosuch"),
+        (
+            ["--config.index=tree"],
+            "--config.index must be one of 'exact', 'annoy', 'hnsw'; got 'tree'.",
+        ),
+        (["--config.nosuch=3"], "no setting 'nosuch'."),
+        (["--config.trunc=conv4"], "no setting 'trunc'. Did you mean \"trunk\""),
+        (
+            ["--config.warm_up_epochs=1"],
+            "no setting 'warm_up_epochs'. It is called frozen_epochs now.",
+        ),
         (["stray"], "stray"),
     ],
 )
@@ -261,8 +287,8 @@ def test_run_that_is_there_is_not_touched(run, photos):
     assert (folder / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_evaluate_repeats_the_figures_of_the_run(run, photos, tmp_path):
-    folder, _ = run
+def test_evaluate_repeats_the_figures_of_an_earlier_run(earlier_run, photos, tmp_path):
+    folder = earlier_run
     output = tmp_path / "metrics.json"
     finished = run_program(
         "evaluate",
@@ -296,8 +322,10 @@ def test_evaluate_refuses_settings_that_measure_other_pixels(run, photos):
     assert "trained with 32" in finished.stderr
 
 
-def test_export_writes_the_next_version_and_search_finds_the_image_itself(run, photos):
-    folder, _ = run
+def test_export_writes_the_next_version_and_search_finds_the_image_itself(
+    earlier_run, photos
+):
+    folder = earlier_run
     assert run_program("export", f"--run={folder}").returncode == 0
     first, second = (
         tf.saved_model.load(str(folder / "serving" / version)) for version in "12"
@@ -318,8 +346,8 @@ def test_export_writes_the_next_version_and_search_finds_the_image_itself(run, p
     assert nearest.split(maxsplit=1) == ["1.000", f"test class 3  {image}"]
 
 
-def test_own_images_are_indexed_and_searched(run, photos, tmp_path):
-    folder, _ = run
+def test_own_images_are_indexed_and_searched(earlier_run, photos, tmp_path):
+    folder = earlier_run
     output = tmp_path / "photos.index"
     arguments = (f"--run={folder}", f"--data_dir={photos / 'train'}", "--kind=annoy")
     finished = run_program("index", *arguments, f"--output_dir={output}", "--k=3")

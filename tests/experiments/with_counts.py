@@ -12,7 +12,7 @@ import experiments  # noqa: F401  TensorFlow, without its start-up messages
 
 if __name__ == "__main__":
     _, loader, counts, program, *flags = sys.argv
-    module = importlib.import_module(f"keras_dml.data.{loader}")
+    module = importlib.import_module(f"keras_dml.data.datasets.{loader}")
     module.OFFICIAL_COUNTS = json.loads(counts)
     sys.argv = [program, *flags]
     runpy.run_module(f"experiments.{program}", run_name="__main__", alter_sys=True)

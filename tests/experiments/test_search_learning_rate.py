@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from experiments._studies.climb_rates import best_rate
-from experiments._studies.climb_rates import climb_rates
+from experiments._studies.search_learning_rate import best_rate
+from experiments._studies.search_learning_rate import search_learning_rate
 
 
 def peak_at(rate):
@@ -27,9 +27,9 @@ def peak_at(rate):
         (0.001, [0.03, 0.1, 0.3, 1, 3]),
     ],
 )
-def test_climbs_until_the_best_has_a_worse_one_on_each_side(peak, tried):
+def test_search_ends_when_the_best_has_a_worse_one_on_each_side(peak, tried):
     score, asked = peak_at(peak)
-    scores = climb_rates(score, most=5)
+    scores = search_learning_rate(score, most=5)
     assert list(scores) == tried
     assert sorted(asked) == tried
     assert best_rate(scores) == min(tried, key=lambda rate: abs(math.log(rate / peak)))
