@@ -5,6 +5,7 @@ import annoy
 import numpy as np
 import pytest
 
+from keras_dml.evaluation import binary_codes
 from keras_dml.search import AnnoyNeighbors
 from keras_dml.search import Calibration
 from keras_dml.search import load_neighbors
@@ -80,6 +81,28 @@ def test_damaged_index_is_refused_before_annoy_maps_it(tmp_path, monkeypatch):
     monkeypatch.setattr("keras_dml.search.annoy_neighbors.checked_annoy", None)
     with pytest.raises(ValueError, match=r"index\.ann has SHA-256"):
         load_neighbors(tmp_path / "index")
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 13, 14, 15, 40])
+@pytest.mark.parametrize("trees", [1, 2, 50])
+@pytest.mark.parametrize("metric", ["cosine", "hamming"])
+def test_few_rows_come_back_though_annoy_counts_their_trees_otherwise(
+    count, trees, metric, tmp_path
+):
+    rows, queries = embeddings(count), embeddings(9, seed=1)
+    if metric == "hamming":
+        rows, queries = binary_codes(rows), binary_codes(queries)
+    index = AnnoyNeighbors(trees)
+    index.build(rows)
+    before = index.search(queries, 3)
+    index.save(tmp_path / "index")
+    loaded = load_neighbors(tmp_path / "index")
+    assert loaded.parameters == index.parameters
+    for found, expected in zip(loaded.search(queries, 3), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    loaded.save(tmp_path / "copy")
+    files = [tmp_path / name / "index.ann" for name in ("index", "copy")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(
