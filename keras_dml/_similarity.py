@@ -1,19 +1,52 @@
-"""Rows scaled to length one."""
+"""Similarities of rows that do not depend on where in a matrix product a pair stands.
 
+Exact ranking (`keras_dml.evaluation`) and exact search (`keras_dml.search`) compare
+similarities with one another, so equal rows must be equally similar. A float32 matrix
+product does not give that: it sums in another order at its edges than in its middle,
+and two copies of a row get cosines that differ in their last bits. Hence:
+
+1. `unit_rows` scales rows to length one, and `comparable_rows` also takes packed codes.
+2. A `Tile` multiplies two blocks of rows and knows its `rounding_margin`, how far each
+   value may be from the true cosine.
+3. Where values are so close that the margin could decide, the caller asks the tile for
+   the `exact_cosines`, summed in float64. Hamming distances are exact at once.
+
+`nearest_rows` finds the k most similar rows that way. Similarity is the cosine, or
+rises as the Hamming distance falls: greater is always nearer.
+"""
+
+from __future__ import annotations
+
+import importlib
 import importlib.util
+from typing import Any
 
 import numpy as np
 
+ROW_MULTIPLE = 64
+"""`nearest_rows` searches a multiple of so many rows, padded by `comparable_rows`."""
+
+# faiss compares codes a word at a time.
+_WORD_BYTES = 8
+# Values scaled at a time, and values of both rows of pairs multiplied at a time.
 _SCALED_VALUES = 2**20
+_EXACT_VALUES = 2**18
+# The part of a product that `make_exact` computes at a time.
+_EXACT_ROWS = 256
+_EXACT_COLUMNS = 2048
+# From this share of a tile on, making all of it exact is faster than pair by pair.
+_MANY = 1 / 32
+_TILE_BYTES = 64 * 2**20
 
 
 def row_scales(embeddings: np.ndarray) -> np.ndarray:
-    """Finds the factors that make each row one of Euclidean length one.
+    """Finds the factors that scale each row to Euclidean length one.
 
     There are two. The first is a power of two, which is exact, and brings the row's
-    largest value near 1, so that no row, however long or short, overflows or vanishes
-    when it is squared. Where the product of both is exact too, as for all but the
-    longest and shortest rows, it stands for them.
+    largest value near 1, so that squaring neither overflows nor underflows, however
+    long or short the row is. The second is one over the length that is left. Where the
+    product of both is exact too, as for all but the longest and shortest rows, the
+    product alone is returned.
 
     Args:
         embeddings: (n, dim) float16, bfloat16, float32 or float64, every value finite;
@@ -58,7 +91,7 @@ def unit_rows(
     """
     rows, dim = embeddings.shape
     first, *second = row_scales(embeddings) if scales is None else scales
-    unit = np.empty((-(-rows // row_multiple) * row_multiple, dim), np.float32)
+    unit = np.empty((_rounded_up(rows, row_multiple), dim), np.float32)
     unit[rows:] = 0
     np.multiply(embeddings, first, out=unit[:rows], casting="same_kind")
     for factor in second:
@@ -66,13 +99,10 @@ def unit_rows(
     return unit
 
 
-_WORD_BYTES = 8
-
-
 def comparable_rows(
     rows: np.ndarray, row_multiple: int, scales: np.ndarray | None = None
 ) -> np.ndarray:
-    """Makes embeddings or packed codes ready for `similarities`.
+    """Prepares embeddings or packed codes for `similarities`.
 
     Args:
         rows: (n, dim) float, every value finite, or (n, bytes) uint8 packed codes.
@@ -80,15 +110,16 @@ def comparable_rows(
         scales: (1 or 2, n, 1), the `row_scales` of embeddings if those are known.
 
     Returns:
-        float32 (n, dim) rows of length one. Of codes, uint8 (n, bytes) if faiss is
-        installed, filled up to whole words; otherwise float32 (n, bits) of ±1. The
+        Embeddings: float32 (n, dim) rows of length one. Codes: uint8 (n, bytes), padded
+        to whole words, if faiss is installed; otherwise float32 (n, bits) of ±1. The
         added rows are at the end, and 0.
     """
     if rows.dtype != np.uint8:
         return unit_rows(rows, row_multiple, scales)
-    count = -(-len(rows) // row_multiple) * row_multiple
+    count = _rounded_up(len(rows), row_multiple)
     if importlib.util.find_spec("faiss"):
-        codes = np.zeros((count, -(-rows.shape[1] // _WORD_BYTES) * _WORD_BYTES), "u1")
+        width = _rounded_up(rows.shape[1], _WORD_BYTES)
+        codes = np.zeros((count, width), np.uint8)
         codes[: len(rows), : rows.shape[1]] = rows
         return codes
     signs = np.zeros((count, 8 * rows.shape[1]), np.float32)
@@ -98,17 +129,20 @@ def comparable_rows(
     return signs
 
 
+def _rounded_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
 def similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Compares each of the rows with each of the others, which `comparable_rows` made.
+    """Compares each of the rows with each of the others, both by `comparable_rows`.
 
     Returns:
         (n, m), greater where two are nearer: float32 cosines; of codes, int32 counts of
-        equal bits, or float32 counts of equal bits less those that differ.
+        equal bits, or float32 counts of equal bits minus those that differ.
     """
     if rows.dtype != np.uint8:
         return rows @ others.T
-    import faiss
-
+    faiss: Any = importlib.import_module("faiss")
     equal = np.empty((len(rows), len(others)), np.int32)
     faiss.hammings(
         *map(faiss.swig_ptr, (rows, others)),
@@ -121,24 +155,17 @@ def similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def extremes(dtype: np.dtype) -> tuple[float, float]:
-    """A similarity below and one above all that `similarities` gives in a dtype."""
+    """Gives one value below and one above all that `similarities` gives in a dtype."""
     if dtype == np.float32:
         return -np.inf, np.inf
     return -1, np.iinfo(np.int32).max
 
 
-_EXACT_VALUES = 2**18
-_BLOCK_ROWS = 256
-_BLOCK_COLUMNS = 2048
-
-
 def rounding_margin(dim: int) -> float:
-    """How far a float32 product of unit rows may be from `exact_cosines`.
+    """Bounds how far a float32 product of unit rows may be from `exact_cosines`.
 
-    A matrix product sums in an order of its own, which differs between its edges and
-    its middle, so that two copies of a row can get cosines that differ in their last
-    bits. Whatever the order, `dim` products sum up to within dim · 2⁻²⁴ of the truth
-    where the rows have length one; a few roundings more are those of the rows.
+    In whatever order they are added, `dim` products sum up to within dim · 2⁻²⁴ of the
+    truth where the rows have length one; a few roundings more are those of the rows.
 
     Reference:
         Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1.
@@ -149,7 +176,7 @@ def rounding_margin(dim: int) -> float:
 def exact_cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Gives the cosine of each row with the other row of the same number.
 
-    The sum is made in float64, whose errors of some 1e-16 are lost when it is rounded.
+    The sum is made in float64, whose errors of some 1e-16 vanish when it is rounded.
 
     Args:
         rows: (n, dim) float32, of length one or zero.
@@ -191,68 +218,57 @@ def make_exact(cosines: np.ndarray, rows: np.ndarray, others: np.ndarray) -> Non
         rows: (n, dim) float32, of length one or zero.
         others: (m, dim) float32, of length one or zero.
     """
-    for first in range(0, len(others), _BLOCK_COLUMNS):
-        columns = slice(first, first + _BLOCK_COLUMNS)
+    for first in range(0, len(others), _EXACT_COLUMNS):
+        columns = slice(first, first + _EXACT_COLUMNS)
         wide = others[columns].T.astype(np.float64)
-        for start in range(0, len(rows), _BLOCK_ROWS):
-            part = cosines[start : start + _BLOCK_ROWS, columns]
-            exact = rows[start : start + _BLOCK_ROWS].astype(np.float64) @ wide
+        for start in range(0, len(rows), _EXACT_ROWS):
+            part = cosines[start : start + _EXACT_ROWS, columns]
+            exact = rows[start : start + _EXACT_ROWS].astype(np.float64) @ wide
             np.copyto(part, exact, casting="same_kind", where=part > -np.inf)
 
 
-# From this share of a tile on, making all of it exact is the faster.
-_MANY = 1 / 32
-
-
 class Tile:
-    """Similarities, from one product that may be off by its roundings, or exact.
+    """Similarities of two blocks of rows, within a known margin of the exact ones.
 
     Args:
         rows: (n, width), as `comparable_rows` makes them.
         others: (m, width), made likewise.
-        exact: whether the rows are codes, whose products are whole numbers and exact.
+        are_codes: whether the rows are packed codes, whose similarities are exact.
 
     Attributes:
-        values: (n, m), as `similarities` gives them; may be overwritten where pairs
-            are not to be compared.
+        values: (n, m), as `similarities` gives them. The caller may overwrite pairs
+            that are not to be compared with the lowest of `extremes`.
         margin: how far each value may be from the exact one; 0 if they are exact.
     """
 
-    def __init__(self, rows: np.ndarray, others: np.ndarray, exact: bool):
-        """Multiplies; the class docstring has the arguments."""
+    def __init__(self, rows: np.ndarray, others: np.ndarray, are_codes: bool):
         self._rows, self._others = rows, others
         self.values = similarities(rows, others)
-        self.margin = 0 if exact else rounding_margin(rows.shape[1])
+        self.margin: float = 0 if are_codes else rounding_margin(rows.shape[1])
 
     @property
-    def T(self) -> "Tile":  # noqa: N802
-        """The same, seen from the others."""
-        turned = object.__new__(Tile)
-        turned._rows, turned._others = self._others, self._rows
-        turned.values, turned.margin = self.values.T, self.margin
-        return turned
+    def T(self) -> Tile:  # noqa: N802
+        """The transposed tile: the others compared with the rows."""
+        transposed = object.__new__(Tile)
+        transposed._rows, transposed._others = self._others, self._rows
+        transposed.values, transposed.margin = self.values.T, self.margin
+        return transposed
 
     def is_many(self, pairs: int) -> bool:
-        """Whether so many pairs are more work for `exact_at` than `make_exact` is."""
+        """Whether `make_exact` is faster than `exact_at` for so many pairs."""
         return pairs > _MANY * self.values.size
 
     def exact_at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The exact values of some pairs, (pairs,)."""
+        """Gives the exact values of some pairs, (pairs,)."""
         if not self.margin:
             return self.values[rows, columns]
         return exact_cosines_at(self._rows, self._others, (rows, columns))
 
     def make_exact(self) -> None:
-        """Makes all values exact, those aside that have been overwritten with −∞."""
+        """Makes all values exact, except those overwritten with −∞."""
         if self.margin:
             make_exact(self.values, self._rows, self._others)
             self.margin = 0
-
-
-ROW_MULTIPLE = 64
-"""Rows to search in come in a multiple of this, filled up by `comparable_rows`."""
-
-_TILE_BYTES = 64 * 2**20
 
 
 def nearest_rows(
@@ -260,15 +276,14 @@ def nearest_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds, for each of the rows, the k others most similar to it.
 
-    Of equally similar ones the first comes first. Cosines too near to the k-th highest
-    to trust the order in which a matrix product summed them are `exact_cosines`, so
-    that equal rows tie. Beside the result it takes 64 MiB for scores, or those of one
-    row if that is more.
+    Of equally similar ones the lower number comes first. Cosines within the margin of
+    the k-th highest are replaced by the `exact_cosines`, so that equal rows tie. Beside
+    the result it takes 64 MiB for similarities, or those of one row if that is more.
 
     Args:
         rows: (n, width), as `comparable_rows` makes them.
         others: (m, width), made likewise, m a multiple of `ROW_MULTIPLE`.
-        count: how many of the others are not filling, at least k.
+        count: how many of the others come before the padding, at least k.
         k: how many to find, at least 1.
         are_codes: whether the rows are packed codes.
 
@@ -285,25 +300,25 @@ def nearest_rows(
         if are_codes:
             tile.values = _minus_distances(tile.values, rows.shape[1])
         tile.values[:, count:] = -np.inf
-        _make_first_exact(tile, k, count)
-        found[part] = _first_columns(tile.values, k, count)
+        _make_highest_exact(tile, k, count)
+        found[part] = _highest_columns(tile.values, k, count)
         nearness[part] = np.take_along_axis(tile.values, found[part], 1)
     return found, nearness
 
 
-def _minus_distances(tile, width):
-    if tile.dtype != np.float32:  # equal bits of so many
-        return (tile - 8 * width).astype(np.float32)
-    tile -= width  # equal bits less different ones
-    tile /= 2
-    return tile
+def _minus_distances(values, width):
+    if values.dtype != np.float32:  # equal bits, of 8 · width
+        return (values - 8 * width).astype(np.float32)
+    values -= width  # equal bits minus different ones, of width
+    values /= 2
+    return values
 
 
-def _make_first_exact(tile, k, count):
+def _make_highest_exact(tile, k, count):
     """Makes those values exact that may be among the k highest of their row."""
     if not tile.margin:
         return
-    bounds = _bounds(tile.values, k, count) - 2 * tile.margin
+    bounds = _bounds_of_highest(tile.values, k, count) - 2 * tile.margin
     reached = tile.values >= bounds[:, np.newaxis]
     if tile.is_many(np.count_nonzero(reached)):
         tile.make_exact()
@@ -312,27 +327,28 @@ def _make_first_exact(tile, k, count):
     tile.values[at] = tile.exact_at(*at)
 
 
-def _bounds(tile, k, count):
-    """For each row a value that k columns at least reach, and not many more."""
+def _highest_columns(values, k, count):
     if k == 1:
-        return tile.max(axis=1)
-    groups = tile.shape[1] // ROW_MULTIPLE
-    if k > groups:
-        return np.array([np.partition(scores[:count], -k)[-k] for scores in tile])
-    # Each of the k best groups has a score as high as its maximum, so the k-th highest
-    # maximum is no higher than the k-th highest score.
-    maxima = tile.reshape(len(tile), ROW_MULTIPLE, groups).max(axis=1)
-    return np.partition(maxima, groups - k, axis=1)[:, groups - k]
-
-
-def _first_columns(tile, k, count):
-    if k == 1:
-        return tile.argmax(axis=1)[:, np.newaxis]
-    columns = np.empty((len(tile), k), np.int64)
-    bounds = _bounds(tile, k, count)
-    for row, scores in enumerate(tile):
+        return values.argmax(axis=1)[:, np.newaxis]
+    columns = np.empty((len(values), k), np.int64)
+    bounds = _bounds_of_highest(values, k, count)
+    for row, similarity in enumerate(values):
         # Every column that reaches the bound: partitioning the columns themselves
         # would choose among tied ones at random.
-        reached = np.flatnonzero(scores >= bounds[row])
-        columns[row] = reached[np.argsort(-scores[reached], kind="stable")[:k]]
+        reached = np.flatnonzero(similarity >= bounds[row])
+        order = np.argsort(-similarity[reached], kind="stable")
+        columns[row] = reached[order[:k]]
     return columns
+
+
+def _bounds_of_highest(values, k, count):
+    """Gives each row a value that its k highest reach, and few others do."""
+    if k == 1:
+        return values.max(axis=1)
+    groups = values.shape[1] // ROW_MULTIPLE
+    if k > groups:
+        return np.array([np.partition(row[:count], -k)[-k] for row in values])
+    # Each of the k best groups has a value as high as its maximum, so the k-th highest
+    # maximum is no higher than the k-th highest value.
+    maxima = values.reshape(len(values), ROW_MULTIPLE, groups).max(axis=1)
+    return np.partition(maxima, groups - k, axis=1)[:, groups - k]

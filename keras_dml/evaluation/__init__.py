@@ -1,15 +1,19 @@
-"""What measures embeddings: recall, precision, clusters, and what an index finds.
+"""Measures embeddings: Recall@K, ranking metrics, clusters, and what an index finds.
 
-Functions take arrays and give Python numbers. One convention holds for all of them:
+Functions take arrays and return Python numbers. Two conventions hold for all of them:
 
-- **Query and gallery.** `queries, query_labels` first, then `gallery, gallery_labels`.
-  Without a gallery each query searches all the others, itself left out by its row. The
-  same four are what `ImageDataset.query_and_gallery(embeddings)` gives.
-- **Keys of figures.** A figure is called what a log file, TensorBoard and a JSON file
-  call it: "recall@1", "mrr", "r_precision", "map@r", "agreement@8". A share is from 0
-  to 1.
+- **Query and gallery.** The arguments are `queries, query_labels, gallery,
+  gallery_labels`, and `ImageDataset.query_and_gallery(embeddings)` gives those four. If
+  gallery is None, each query searches all the other queries, and is left out itself by
+  its row. So both protocols of the field, self-retrieval and query against gallery, are
+  the same call, and no function needs a mask or a data set.
+- **Keys of figures.** A figure is called what a log, TensorBoard and a JSON file call
+  it: "recall@1", "mrr", "r_precision", "map@r", "agreement@8", "nmi". So results of
+  several functions can be merged and written as they are, where an integer key would
+  become a string, and one figure has one name. A share is from 0 to 1.
 
-`_ranking/` is the exact engine behind them; `_labels.py` numbers classes.
+`embed` makes the arrays, and the callback `RetrievalEvaluation` measures during `fit`.
+Inside, `_ranking/` is the exact engine and `_labels.py` numbers classes of any kind.
 """
 
 from keras_dml.evaluation.clustering import k_means

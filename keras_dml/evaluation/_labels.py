@@ -1,4 +1,4 @@
-"""Class labels of any kind as small integers."""
+"""Labels and ids of any kind as numbers from 0, once known to fit the embeddings."""
 
 import numpy as np
 import numpy.typing as npt
@@ -103,22 +103,22 @@ def pair_classes(
         gallery_labels: (m,); given exactly when `gallery` is.
 
     Returns:
-        int64 (n,) and (m,), equal where the labels are; without a gallery the same
-        array twice.
+        int64 (n,) and (m,), equal where the labels are; the same array twice if gallery
+        is None.
 
     Raises:
         ValueError: if labels are missing, or do not fit the embeddings or each other.
     """
     query_labels = checked_labels(query_labels, "query_labels", len(queries))
-    if (gallery is None) != (gallery_labels is None):
+    if gallery is None and gallery_labels is None:
+        classes, _ = class_numbers(query_labels, query_labels)
+        return classes, classes
+    if gallery is None or gallery_labels is None:
         given = "gallery_labels" if gallery is None else "gallery"
         raise ValueError(
             f"gallery and gallery_labels go together; got only {given}. Pass both, or "
             "neither to let the queries search one another."
         )
-    if gallery is None:
-        classes, _ = class_numbers(query_labels, query_labels)
-        return classes, classes
     gallery_labels = checked_labels(gallery_labels, "gallery_labels", len(gallery))
     return class_numbers(query_labels, gallery_labels)
 
@@ -129,7 +129,7 @@ def pair_ids(
     gallery: np.ndarray | None,
     gallery_ids: npt.ArrayLike | None,
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Finds the pairs of a query and a gallery image that have one id.
+    """Finds the pairs of a query and a gallery image that have the same id.
 
     Args:
         queries: (n, any).
@@ -144,14 +144,14 @@ def pair_ids(
         ValueError: if only one side has ids, there is no gallery, or ids do not fit the
             embeddings or each other.
     """
-    if (query_ids is None) != (gallery_ids is None):
+    if query_ids is None and gallery_ids is None:
+        return None
+    if query_ids is None or gallery_ids is None:
         given = "gallery_ids" if query_ids is None else "query_ids"
         raise ValueError(
             f"query_ids and gallery_ids go together; got only {given}. Pass both, or "
             "neither where no image is on both sides."
         )
-    if query_ids is None:
-        return None
     if gallery is None:
         raise ValueError(
             "query_ids needs a gallery. Leave ids out where the queries search one "

@@ -1,4 +1,4 @@
-"""Clusters of embeddings."""
+"""Clusters of embeddings by k-means, and how well they match the classes: NMI."""
 
 import importlib.util
 import warnings
@@ -21,12 +21,12 @@ def k_means(
     """Clusters embeddings, scaled to unit length, by k-means.
 
     faiss does it if it is installed (`pip install "keras_dml[faiss]"`), and otherwise
-    scikit-learn, the same way: centers start at k random rows, move until none does or
-    300 times, and of all starts the one with the least squared distance to its centers
+    scikit-learn, the same way: centers start at k random rows and move for at most 300
+    iterations, and of all starts the one with the least squared distance to its centers
     is kept. 300 and 10 are the numbers of the released code of
-    [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649). The two draw other random
-    numbers, so their clusters differ a little; each gives the same ones again for one
-    seed on one machine.
+    [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649). The two libraries draw
+    different random numbers, so their clusters differ a little; for one seed on one
+    machine each gives the same ones again.
 
     An iteration multiplies an (n, dim) by a (dim, k) matrix. 60,502 × 512 into 11,316
     clusters, the size of Stanford Online Products, took a minute of processor time a
@@ -39,7 +39,7 @@ def k_means(
         seed: 0 … 2^31 − 1, for the random rows.
 
     Returns:
-        clusters, int64 (n,) in 0 … k − 1, some of which are empty where fewer than k
+        (clusters, library): int64 (n,) in 0 … k − 1, some of them empty if fewer than k
         rows differ; and the library with its version, such as "faiss 1.15.1".
 
     Raises:
@@ -107,7 +107,7 @@ def _by_scikit_learn(unit, k, starts, seed):
 def normalized_mutual_information(
     labels: npt.ArrayLike, clusters: npt.ArrayLike
 ) -> float:
-    """Gives the mutual information of classes C and clusters K over their entropies.
+    """Gives the mutual information of classes C and clusters K, normalized to 0 … 1.
 
         NMI = I(C; K) / √(H(C) · H(K))
 
@@ -119,7 +119,7 @@ def normalized_mutual_information(
 
     Args:
         labels: (n,) classes, integers of any size, or strings; n at least 1.
-        clusters: (n,) clusters, likewise. Which number a cluster has plays no part.
+        clusters: (n,) clusters, likewise; the numbers themselves do not matter.
 
     Returns:
         0 (independent) … 1 (the same partition).

@@ -1,4 +1,8 @@
-"""From a model and a data set to an array of embeddings."""
+"""From a model and a data set to embeddings, and from those to binary codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -8,26 +12,29 @@ from keras_dml._checks import checked_floats
 from keras_dml._checks import image_side
 from keras_dml._ops import ops
 
+if TYPE_CHECKING:
+    from keras_dml.data import ImageDataset
+
 
 def embed(
     embedder: keras.Model,
-    dataset,
+    dataset: ImageDataset,
     resize: int | None = None,
     batch_size: int = 100,
     verbose: str | int = "auto",
 ) -> np.ndarray:
     """Embeds every image of a data set, in order.
 
-    Under a distribution strategy each replica has moved its own batch-norm
-    statistics. They are set to their mean first, which is what saving keeps, so that
-    an embedding does not depend on the replica that computes it.
+    Under a distribution strategy each replica has batch normalization statistics of its
+    own. They are set to their mean first, which is also what is saved, so that an
+    embedding does not depend on the replica that computes it.
 
     Args:
         embedder: a model from (batch, side, side, 3) RGB pixels, 0 to 255, to
             (batch, dim) embeddings.
         dataset: a `keras_dml.data.ImageDataset`, or anything else whose
             `images(image_size, resize, batch_size)` gives batches of such pixels.
-        resize: side that images are resized to before the middle is cut out; default
+        resize: side that images are resized to before the center is cropped; default
             as the paper's 256 to 224.
         batch_size: images in a batch.
         verbose: Keras's progress bar: 0 for none.
@@ -37,6 +44,10 @@ def embed(
 
     Raises:
         ValueError: if the model does not take square images of a fixed size.
+
+    Example:
+        >>> embed(embedder, test, verbose=0).shape
+        (24, 16)
     """
     for variable in embedder.non_trainable_variables:
         variable.assign(ops.convert_to_numpy(variable))

@@ -1,10 +1,13 @@
-"""Figures through an index, never without their agreement with exact search."""
+"""What an approximate index finds: recall, agreement with exact search, and costs.
+
+`index_metrics` measures all three. Beside it stand the functions of ids that it is
+made of, which take what any search returns: `agreement`, `recall_of_neighbors` and
+`without_self`. An index is whatever has the shape of `SearchIndex`.
+"""
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 from typing import Protocol
 
@@ -13,6 +16,7 @@ import numpy.typing as npt
 
 from keras_dml._checks import check_distinct
 from keras_dml._checks import checked_ks
+from keras_dml._checks import checked_number
 from keras_dml._checks import checked_pair
 from keras_dml._similarity import ROW_MULTIPLE
 from keras_dml._similarity import comparable_rows
@@ -24,32 +28,39 @@ from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation.embed import binary_codes
 
 _QUERIES_AT_ONCE = 1000
+_BLOCK_VALUES = 2**22
+_INT64_MAX = np.iinfo(np.int64).max
 
 
 class SearchIndex(Protocol):
-    """What is measured: an index such as `keras_dml.search` has, or one of your own.
+    """What is measured: an index of `keras_dml.search`, or any other of this shape."""
 
-    Attributes:
-        kind: what the table calls it, such as "annoy"; "exact" for exact search.
-        metric: "cosine", for an index of embeddings, or "hamming", of packed codes.
-        count: rows in the index.
-        ids: None, as the rows must go by their numbers.
-        parameters: JSON values by name, which are written beside the figures.
-        calibration: a dataclass that is written beside them too, or None.
-    """
+    @property
+    def kind(self) -> str:
+        """What the table calls it, such as "annoy"; "exact" for exact search."""
 
-    kind: str
-    metric: str | None
-    count: int
-    ids: np.ndarray | None
-    calibration: Any
+    @property
+    def metric(self) -> str | None:
+        """The metric: "cosine", of embeddings, or "hamming", of packed codes."""
+
+    @property
+    def count(self) -> int:
+        """Rows in the index."""
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """None, as the rows must go by their numbers."""
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Settings of the index."""
+        """Settings of the index: JSON values by name, written beside the figures."""
+
+    @property
+    def calibration(self) -> Any:
+        """A dataclass that is written beside the figures, or None."""
 
     def search(self, queries: npt.ArrayLike, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers and similarities, (n, k) each, best first, −1 for no row."""
+        """Finds row numbers and similarities, (n, k) each, best first, −1 for none."""
 
 
 def index_metrics(
@@ -59,12 +70,13 @@ def index_metrics(
     gallery: npt.ArrayLike | None = None,
     gallery_labels: npt.ArrayLike | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
-) -> dict:
+) -> dict[str, Any]:
     """Measures Recall@K through an index, its agreement with exact search, and costs.
 
     Args:
-        index: of the gallery's rows in their order, or of the queries' without one.
-            One of packed codes is searched with the `binary_codes` of float queries.
+        index: of the gallery's rows in their order, or of the queries' if gallery is
+            None. One of packed codes is searched with the `binary_codes` of float
+            queries.
         queries: (n, dim) float16, float32 or float64, or (n, bytes) uint8 packed codes.
         query_labels: (n,) integers of any size, or strings.
         gallery: (m, dim) or (m, bytes), what was indexed. None: every query searches
@@ -81,14 +93,24 @@ def index_metrics(
              "parameters": {"trees": 50, "search_k": 10000, "seed": 0},
              "calibration": {"k": 8, "target": 0.99, ...}}
 
-        "agreement@1" is the mean `agreement` over all queries; the other, at the
-        largest of `ks` or all there is to find, that over the first thousand. Costs are
-        of searching for so many, a thousand queries at once, by exact search those
-        first thousand. "calibration" is None where there was none.
+        "agreement@1" is the mean `agreement` over all queries. The other is that at the
+        largest of `ks`, or at the size of the gallery if that is less, over the first
+        thousand queries. Costs are milliseconds a query of searching for as many
+        neighbors, a thousand queries at once; exact search is timed on the first
+        thousand. "calibration" is None where there was none.
 
     Raises:
         ValueError: if an argument is out of its range, embeddings and labels do not fit
             together, there is nothing to find, or the index is not of these rows.
+
+    Example:
+        >>> from keras_dml.search import AnnoyNeighbors
+        >>> embeddings = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]
+        >>> index = AnnoyNeighbors(trees=10)
+        >>> index.build(embeddings)
+        >>> metrics = index_metrics(index, embeddings, [7, 7, 8, 8], ks=(1, 2))
+        >>> metrics["recall@1"], metrics["agreement@1"], metrics["agreement@2"]
+        (1.0, 1.0, 1.0)
     """
     ks = checked_ks(ks)
     queries, gallery = checked_pair(queries, gallery)
@@ -125,17 +147,22 @@ def index_metrics(
         part = slice(start, start + _QUERIES_AT_ONCE)
         found, lap = _timed(index.search, queries[part], most, own, part)
         seconds += lap
-        for k, share in _recall(found, classes, part, ks).items():
-            hits[k] += share * len(found)
+        # A K beyond the size of the gallery asks for all of it.
+        within = [min(k, most) for k in ks]
+        recalls = recall_of_neighbors(
+            found, classes[0][part], classes[1], sorted(set(within))
+        )
+        for k, place in zip(ks, within, strict=True):
+            hits[k] += recalls[f"recall@{place}"] * len(found)
         wanted = most if start == 0 else 1
         nearest, lap = _timed(search_exactly, queries[part], wanted, own, part)
-        near = found[:, :1], nearest[:, :1], queries[part], rows
-        first[part] = agreement(*near)
+        first[part] = agreement(found[:, :1], nearest[:, :1], queries[part], rows)
         if start == 0:
             exact_ms = 1000 * lap / len(found)
             of_most = agreement(found, nearest, queries[part], rows)
-    agreements = {f"agreement@{most}": float(of_most.mean())}
-    agreements = {"agreement@1": float(first.mean())} | (agreements if most > 1 else {})
+    agreements = {"agreement@1": float(first.mean())}
+    if most > 1:
+        agreements[f"agreement@{most}"] = float(of_most.mean())
     return {
         "kind": index.kind,
         "metric": index.metric,
@@ -149,22 +176,11 @@ def index_metrics(
 
 
 def _timed(search, queries, k, own, part):
+    """Gives the ids of k neighbors, the query left out, and the seconds it took."""
     start = time.perf_counter()
     found, _ = search(queries, k if own is None else k + 1)
     seconds = time.perf_counter() - start
     return (found if own is None else without_self(found, own[part])), seconds
-
-
-def _recall(found, classes, part, ks):
-    # A K beyond all there is to find asks for all of it.
-    within = {k: min(k, found.shape[1]) for k in ks}
-    recalls = recall_of_neighbors(
-        found, classes[0][part], classes[1], sorted(set(within.values()))
-    )
-    return {k: recalls[place] for k, place in within.items()}
-
-
-_BLOCK_VALUES = 2**22
 
 
 def agreement(
@@ -204,47 +220,22 @@ def agreement(
         >>> agreement([[1], [1]], [[2], [0]], [[1.0, 0.0], [0.8, 0.2]], gallery)
         array([1., 0.])
     """
-    if (
-        not isinstance(tolerance, Real)
-        or isinstance(tolerance, bool)
-        or not 0 <= tolerance < math.inf
-    ):
-        raise ValueError(
-            "tolerance must be a number, at least 0 and finite, such as 1e-6; got "
-            f"{tolerance!r}."
-        )
+    tolerance = checked_number(tolerance, "tolerance", least=0, example=1e-6)
     queries, gallery = checked_pair(queries, gallery)
     gallery = queries if gallery is None else gallery
-    found_ids, exact_ids = np.asarray(found_ids), np.asarray(exact_ids)
-    _check_ids(found_ids, "found_ids", len(queries), -1, len(gallery))
-    _check_ids(exact_ids, "exact_ids", len(queries), 0, len(gallery))
+    shape, most = (len(queries), "k"), len(gallery) - 1
+    found_ids = _checked_ids(found_ids, "found_ids", shape, -1, most)
+    exact_ids = _checked_ids(exact_ids, "exact_ids", shape, 0, most)
     if found_ids.shape != exact_ids.shape:
         raise ValueError(
             "found_ids and exact_ids must be of one shape; got "
             f"{found_ids.shape} and {exact_ids.shape}. Search for the same k."
         )
+    check_distinct(found_ids, "found_ids")
+    check_distinct(exact_ids, "exact_ids")
     found = _similarities(queries, gallery, found_ids)
     kth = _similarities(queries, gallery, exact_ids[:, -1:])
     return np.mean((found_ids >= 0) & (found >= kth - tolerance), axis=1)
-
-
-def _check_ids(ids, name, queries, lowest, rows):
-    if (
-        ids.ndim != 2
-        or len(ids) != queries
-        or not ids.size
-        or ids.dtype.kind not in "iu"
-    ):
-        raise ValueError(
-            f"{name} must be integers of shape ({queries}, k), k a query; got "
-            f"{ids.dtype} of shape {ids.shape}. Pass the ids as a search gives them."
-        )
-    if ids.min() < lowest or ids.max() >= rows:
-        raise ValueError(
-            f"{name} must lie in {lowest} … {rows - 1}, the rows of the gallery; got "
-            f"{ids.min()} … {ids.max()}. Pass the gallery that was searched."
-        )
-    check_distinct(ids, name)
 
 
 def _similarities(queries, gallery, ids):
@@ -270,7 +261,7 @@ def recall_of_neighbors(
     query_labels: npt.ArrayLike,
     gallery_labels: npt.ArrayLike,
     ks: Sequence[int] = (1, 2, 4, 8),
-) -> dict[int, float]:
+) -> dict[str, float]:
     """Gives the share of queries with an image of their class among the first K ids.
 
     Args:
@@ -282,7 +273,7 @@ def recall_of_neighbors(
         ks: the ranks K, distinct and at least 1.
 
     Returns:
-        For each K its recall, in 0 … 1.
+        {"recall@1": ..., ...} for each K in the order of `ks`, in 0 … 1.
 
     Raises:
         ValueError: if the shapes, types or labels do not fit together, an id is not in
@@ -290,7 +281,7 @@ def recall_of_neighbors(
 
     Example:
         >>> recall_of_neighbors([[1, 0], [0, 2]], [7, 9], [7, 8, 9], ks=(1, 2))
-        {1: 0.0, 2: 1.0}
+        {'recall@1': 0.0, 'recall@2': 1.0}
     """
     ks = checked_ks(ks)
     rows = np.size(gallery_labels)
@@ -299,7 +290,7 @@ def recall_of_neighbors(
             "gallery_labels is empty. Pass the labels of what was indexed."
         )
     gallery_labels = checked_labels(gallery_labels, "gallery_labels", rows)
-    ids = _checked_ids(ids, rows)
+    ids = _checked_ids(ids, "ids", ("n", "k"), -1, rows - 1)
     if max(ks) > ids.shape[1]:
         raise ValueError(
             f"ks asks for {max(ks)} neighbors, but ids has {ids.shape[1]} a query. "
@@ -308,14 +299,15 @@ def recall_of_neighbors(
     query_labels = checked_labels(query_labels, "query_labels", len(ids))
     query_classes, gallery_classes = class_numbers(query_labels, gallery_labels)
     hits = (gallery_classes[ids] == query_classes[:, np.newaxis]) & (ids >= 0)
-    return {k: float(hits[:, :k].any(axis=1).mean()) for k in ks}
+    return {f"recall@{k}": float(hits[:, :k].any(axis=1).mean()) for k in ks}
 
 
 def without_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
     """Leaves each query out of the neighbors found for it, by its id.
 
-    Where a query is not among its neighbors, as duplicates or an approximate search
-    can have it, the last neighbor goes instead: the first one is somebody else.
+    Where a query is not among its neighbors, which happens among duplicates and in an
+    approximate search, the last neighbor is left out instead: the first is another
+    image.
 
     Args:
         ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
@@ -340,31 +332,21 @@ def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
     """Marks, in each row, the one neighbor that `without_self` leaves out.
 
     Args:
-        ids: (n, k + 1) integers, nearest first, no id twice in a row but −1.
-        own_ids: (n,) integers in 0 … 2^63 − 1, the id of each query in the index.
+        ids: (n, k + 1) integers, as for `without_self`.
+        own_ids: (n,) integers, likewise.
 
     Returns:
         Booleans (n, k + 1), one of each row true.
 
     Raises:
-        ValueError: if the shapes do not fit together, k is below 1, an id is no
-            integer or out of range, or a row of ids holds one twice.
+        ValueError: as `without_self` does.
     """
-    ids = _checked_ids(ids)
-    own_ids = np.asarray(own_ids)
-    if own_ids.shape != (len(ids),) or ids.shape[1] < 2:
+    ids = _checked_ids(ids, "ids", ("n", "k"), -1, _INT64_MAX)
+    own_ids = _checked_ids(own_ids, "own_ids", (len(ids),), 0, _INT64_MAX)
+    if ids.shape[1] < 2:
         raise ValueError(
-            "ids must have shape (n, k + 1) with k at least 1, and own_ids (n,); got "
-            f"{ids.shape} and {own_ids.shape}. Search for one neighbor more."
-        )
-    wrong = own_ids
-    if own_ids.dtype.kind in "iu":
-        wrong = own_ids[(own_ids < 0) | (own_ids > np.iinfo(np.int64).max)]
-    if wrong.size:
-        raise ValueError(
-            "own_ids must be integers in 0 … 2^63 − 1, the id of each query in the "
-            f"index; got {wrong[0]!r}. Pass the ids that it was built with, or row "
-            "numbers where there were none."
+            "ids must have shape (n, k + 1) with k at least 1; got "
+            f"{ids.shape}. Search for one neighbor more."
         )
     check_distinct(ids, "ids")
     own = ids == own_ids[:, np.newaxis]
@@ -372,16 +354,22 @@ def is_self(ids: npt.ArrayLike, own_ids: npt.ArrayLike) -> np.ndarray:
     return own
 
 
-def _checked_ids(ids, rows=2**63):
+def _checked_ids(ids, name, shape, lowest, highest):
+    """Returns ids as int64, once known to fit; a letter in `shape` is any size."""
     ids = np.asarray(ids)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu" or 0 in ids.shape:
+    fits = ids.ndim == len(shape) and all(
+        isinstance(size, str) or size == given
+        for size, given in zip(shape, ids.shape, strict=True)
+    )
+    if not fits or not ids.size or ids.dtype.kind not in "iu":
+        wanted = str(shape).replace("'", "")
         raise ValueError(
-            "ids must be integers of shape (n, k), not empty, as an index gives them; "
-            f"got {ids.dtype} of shape {ids.shape}."
+            f"{name} must be integers of shape {wanted}, not empty; got {ids.dtype} of "
+            f"shape {ids.shape}. Pass ids as a search gives them."
         )
-    if ids.min() < -1 or ids.max() >= rows:
+    if ids.min() < lowest or ids.max() > highest:
         raise ValueError(
-            f"ids must lie in −1 … {rows - 1}, as an index numbers its rows; got "
-            f"{ids.min()} … {ids.max()}. Pass what a search of the same rows found."
+            f"{name} must lie in {lowest} … {highest}; got {ids.min()} … {ids.max()}. "
+            "Pass the row numbers or ids of what was searched."
         )
     return ids.astype(np.int64, copy=False)

@@ -43,7 +43,8 @@ def nearest_neighbors(
     """
     queries, gallery = checked_pair(queries, gallery)
     available = len(queries) - 1 if gallery is None else len(gallery)
-    if checked_integer(k, "k", 1) > available:
+    k = checked_integer(k, "k", 1)
+    if k > available:
         raise ValueError(
             f"k must be at most {available}, the images there are to find; got {k}. "
             "Lower k or pass a larger gallery."

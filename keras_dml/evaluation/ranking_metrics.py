@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml._checks import TIES
 from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
@@ -13,6 +12,7 @@ from keras_dml.evaluation._labels import checked_labels
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation._labels import pair_ids
 from keras_dml.evaluation._ranking.counting import rank_counts
+from keras_dml.evaluation._ranking.figures import TIES
 from keras_dml.evaluation._ranking.figures import hit_probability
 from keras_dml.evaluation._ranking.figures import precision_at_r
 from keras_dml.evaluation._ranking.figures import reciprocal_rank
@@ -100,13 +100,13 @@ def ranking_metrics(
     most = len(gallery_classes)
 
     def measure(counts):
-        nearest = counts.above, counts.tied, counts.best_ties
+        at_best = counts.negatives_above, counts.negatives_tied, counts.positives_tied
         return [
-            *(hit_probability(*nearest, min(k, most), ties) for k in ks),
-            reciprocal_rank(*nearest, ties),
-            *precision_at_r(*counts.places(), ties),
-            np.ones(len(counts.above)),
-            counts.best_ties == 0,
+            *(hit_probability(*at_best, min(k, most), ties) for k in ks),
+            reciprocal_rank(*at_best, ties),
+            *precision_at_r(*counts.positives(), ties),
+            np.ones(len(counts.positives_tied)),
+            counts.positives_tied == 0,
         ]
 
     figures = rank_counts(

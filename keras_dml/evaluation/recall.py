@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy.typing as npt
 
-from keras_dml._checks import TIES
 from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation._labels import pair_ids
 from keras_dml.evaluation._ranking.counting import rank_counts
+from keras_dml.evaluation._ranking.figures import TIES
 from keras_dml.evaluation._ranking.figures import hit_probability
 
 
@@ -23,12 +23,13 @@ def recall_at_k(
     ties: str = "expected",
     query_ids: npt.ArrayLike | None = None,
     gallery_ids: npt.ArrayLike | None = None,
-) -> dict[int, float]:
+) -> dict[str, float]:
     """Gives the share of queries with an image of their class among the K nearest.
 
-    Nothing is sorted: a query is found at K when fewer than K images of other classes
-    come before its nearest image of its own class, and those are counted.
-    `ranking_metrics` gives more figures from one pass, which takes longer.
+    Exact, by comparing each query with every image. Nothing is sorted: a query is found
+    at K when fewer than K images of other classes come before the nearest image of its
+    own, and those are counted. `ranking_metrics` gives more figures from one pass,
+    which takes longer.
 
     A query whose class has no other image is a miss. K beyond the size of the gallery
     gives the recall over all of it.
@@ -52,16 +53,16 @@ def recall_at_k(
         gallery_ids: (m,); given exactly when `query_ids` are.
 
     Returns:
-        For each K its recall, in 0 … 1.
+        {"recall@1": ..., ...} for each K in the order of `ks`, in 0 … 1.
 
     Raises:
         ValueError: if embeddings are empty or not finite, the shapes, types, labels or
             ids do not fit together, or ks or ties are out of range.
 
     Example:
-        >>> embeddings = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.6]])
+        >>> embeddings = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.6]]
         >>> recall_at_k(embeddings, ["cat", "cat", "dog", "cat"], ks=(1, 2))
-        {1: 0.5, 2: 0.75}
+        {'recall@1': 0.5, 'recall@2': 0.75}
     """
     ks = checked_ks(ks)
     ties = checked_choice(ties, "ties", TIES)
@@ -73,10 +74,11 @@ def recall_at_k(
     most = len(gallery_classes)
 
     def measure(counts):
-        nearest = counts.above, counts.tied, counts.best_ties
-        return [hit_probability(*nearest, min(k, most), ties) for k in ks]
+        at_best = counts.negatives_above, counts.negatives_tied, counts.positives_tied
+        return [hit_probability(*at_best, min(k, most), ties) for k in ks]
 
     recalls = rank_counts(
         queries, query_classes, gallery, gallery_classes, measure, same=same
     )
-    return dict(zip(ks, recalls.mean(axis=1).tolist(), strict=True))
+    names = [f"recall@{k}" for k in ks]
+    return dict(zip(names, recalls.mean(axis=1).tolist(), strict=True))

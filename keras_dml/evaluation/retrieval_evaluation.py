@@ -1,5 +1,12 @@
 """Recall@K after training epochs."""
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_integer
@@ -7,25 +14,30 @@ from keras_dml._checks import checked_ks
 from keras_dml.evaluation.embed import embed
 from keras_dml.evaluation.recall import recall_at_k
 
+if TYPE_CHECKING:
+    from keras_dml.data import ImageDataset
+
 
 class RetrievalEvaluation(keras.callbacks.Callback):
     """Measures exact Recall@K after the first epoch of `fit` and every few after it.
 
-    The figures join the epoch's logs as `<prefix>_recall@1` and so on, shares from 0
-    to 1: the progress bar, the `History`, and callbacks listed after this one, such
-    as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
+    The figures are added to the epoch's logs as `<prefix>_recall@1` and so on, shares
+    from 0 to 1: the progress bar, the `History`, and callbacks listed after this one,
+    such as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
     epoch is always measured, because those callbacks take their columns and their first
     best from it; the epochs between measurements have NaN.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
             one in training.
-        dataset: a `keras_dml.data.ImageDataset` of classes that are not trained on.
-        ks: the K's to measure. The default is the paper's for CUB-200 and Cars-196.
+        dataset: images of classes that are not trained on. If its `is_query` is set,
+            the queries search the gallery; otherwise each image searches all others.
+        ks: the ranks K, distinct and at least 1. The default is the paper's for CUB-200
+            and Cars-196.
         every: measure after epochs `every`, `2 * every` and so on, and the first.
         prefix: "val" for classes set aside from training; "test" for the test set,
             whose figures must not choose anything.
-        resize: side that images are resized to before the middle is cut out; default
+        resize: side that images are resized to before the center is cropped; default
             as the paper's 256 to 224.
         batch_size: images in a batch.
 
@@ -33,22 +45,25 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         ValueError: if `ks` or `every` is out of range.
 
     Example:
-        >>> model.fit(
-        ...     batches, epochs=30, callbacks=[RetrievalEvaluation(embedder, held_out)]
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
         ... )
+        >>> evaluation = RetrievalEvaluation(embedder, test, ks=(1, 2))
+        >>> history = model.fit(batches, callbacks=[evaluation], verbose=0).history
+        >>> list(history)
+        ['loss', 'val_recall@1', 'val_recall@2']
     """
 
     def __init__(
         self,
         embedder: keras.Model,
-        dataset,
-        ks: tuple[int, ...] = (1, 2, 4, 8),
+        dataset: ImageDataset,
+        ks: Sequence[int] = (1, 2, 4, 8),
         every: int = 1,
         prefix: str = "val",
         resize: int | None = None,
         batch_size: int = 100,
     ):
-        """Checks `ks` and `every`; the class docstring has the arguments."""
         super().__init__()
         self.embedder = embedder
         self.dataset = dataset
@@ -58,26 +73,15 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.resize = resize
         self.batch_size = batch_size
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds Recall@K to the logs."""
-        recall = dict.fromkeys(self.ks, float("nan"))
+        recalls = {f"recall@{k}": math.nan for k in self.ks}
         if epoch == 0 or (epoch + 1) % self.every == 0:
-            recall = self._recall()
+            embeddings = embed(
+                self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
+            )
+            recalls = recall_at_k(
+                *self.dataset.query_and_gallery(embeddings), ks=self.ks
+            )
         if logs is not None:
-            logs.update({f"{self.prefix}_recall@{k}": recall[k] for k in self.ks})
-
-    def _recall(self):
-        embeddings = embed(
-            self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
-        )
-        labels = self.dataset.labels
-        is_query = self.dataset.is_query
-        if is_query is None:
-            return recall_at_k(embeddings, labels, ks=self.ks)
-        return recall_at_k(
-            embeddings[is_query],
-            labels[is_query],
-            embeddings[~is_query],
-            labels[~is_query],
-            ks=self.ks,
-        )
+            logs.update({f"{self.prefix}_{name}": r for name, r in recalls.items()})

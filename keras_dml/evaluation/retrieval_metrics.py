@@ -1,5 +1,6 @@
-"""Every retrieval figure of one set of embeddings."""
+"""Every retrieval figure of one set of embeddings, and the table that shows them."""
 
+import textwrap
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import numpy.typing as npt
 from keras_dml._checks import checked_floats
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
-from keras_dml.evaluation._labels import checked_labels
+from keras_dml._checks import checked_pair
+from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation.clustering import k_means
 from keras_dml.evaluation.clustering import normalized_mutual_information
 from keras_dml.evaluation.embed import binary_codes
@@ -18,30 +20,34 @@ from keras_dml.evaluation.index_metrics import SearchIndex
 from keras_dml.evaluation.index_metrics import index_metrics
 from keras_dml.evaluation.ranking_metrics import ranking_metrics
 
+_TABLE_WIDTH = 80
+
 
 def retrieval_metrics(
-    embeddings: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    is_query: npt.ArrayLike | None = None,
+    queries: npt.ArrayLike,
+    query_labels: npt.ArrayLike,
+    gallery: npt.ArrayLike | None = None,
+    gallery_labels: npt.ArrayLike | None = None,
     ks: Sequence[int] = (1, 2, 4, 8),
     index: SearchIndex | None = None,
     seed: int = 0,
     nmi_starts: int = 0,
-) -> dict:
+) -> dict[str, Any]:
     """Measures retrieval by cosine, by binary codes and through an approximate index.
 
-    Recall@K is measured in all three ways, MRR, R-precision and MAP@R exactly alone, as
-    `ranking_metrics` defines them.
+    Recall@K is measured in all three ways; MRR, R-precision and MAP@R, as
+    `ranking_metrics` defines them, by exact search only.
 
     Args:
-        embeddings: (n, dim) float16, float32 or float64, n at least 2.
-        labels: (n,) integers of any size, or strings.
-        is_query: (n,) booleans: true for the queries, false for the gallery they
-            search. None: every image searches all the others.
+        queries: (n, dim) float16, bfloat16, float32 or float64.
+        query_labels: (n,) integers of any size, or strings.
+        gallery: (m, dim), the images to search. None: each query searches all the other
+            queries, at least one.
+        gallery_labels: (m,); given exactly when `gallery` is.
         ks: the ranks K, distinct and at least 1.
-        index: of the gallery's rows in their order, or of all without `is_query`; see
-            `calibrated_neighbors`. None, or an `ExactNeighbors`: there is nothing
-            more to measure.
+        index: of the gallery's rows in their order, or of the queries' if gallery is
+            None; see `keras_dml.search.calibrated_neighbors`. None, or one of kind
+            "exact": there is nothing more to measure.
         seed: 0 … 2^31 − 1, of k-means.
         nmi_starts: starts of `k_means` for NMI, the paper's being 10. 0: NMI is not
             measured, as it can take longer than everything else.
@@ -62,34 +68,38 @@ def retrieval_metrics(
              "classes": 100,
              "lone_queries": 0}
 
+        "images" and "classes" are those of queries and gallery together.
+
         "index" is there when an approximate one was given, and holds what
         `index_metrics` says; the recalls in it mean little where its agreement is low.
 
         "clustering" is there when it was asked for: the
         `normalized_mutual_information` of the classes with as many clusters of all
-        embeddings, those of queries and gallery together.
+        embeddings, the queries' followed by the gallery's.
 
     Raises:
         ValueError: if an argument is out of its range or does not fit the embeddings.
+
+    Example:
+        >>> embeddings = [[1.0, 0.1], [0.9, -0.1], [-0.1, 1.0], [0.1, 0.9]]
+        >>> metrics = retrieval_metrics(embeddings, [7, 7, 8, 8], ks=(1,))
+        >>> metrics["float"]
+        {'recall@1': 1.0, 'mrr': 1.0, 'r_precision': 1.0, 'map@r': 1.0}
+        >>> metrics["images"], metrics["classes"], metrics["lone_queries"]
+        (4, 2, 0)
     """
-    embeddings = checked_floats(embeddings, "embeddings")
-    labels = checked_labels(labels, "labels", len(embeddings))
+    queries = checked_floats(queries, "queries")
+    if gallery is not None:
+        gallery = checked_floats(gallery, "gallery")
+    queries, gallery = checked_pair(queries, gallery)
+    classes = pair_classes(queries, query_labels, gallery, gallery_labels)
     ks = checked_ks(ks)
     nmi_starts = checked_integer(nmi_starts, "nmi_starts", 0)
-    if len(embeddings) < 2:
+    if gallery is None and len(queries) < 2:
         raise ValueError(
-            "embeddings must have at least 2 rows, one to search for the other; got "
-            f"shape {embeddings.shape}."
+            "queries has one row, and so nothing to find for it. Pass a gallery, or "
+            "more rows."
         )
-
-    if is_query is None:
-        queries, query_labels = embeddings, labels
-        gallery, gallery_labels = None, None
-    else:
-        is_query = _checked_is_query(is_query, len(embeddings))
-        queries, query_labels = embeddings[is_query], labels[is_query]
-        gallery, gallery_labels = embeddings[~is_query], labels[~is_query]
-
     by_cosine = ranking_metrics(queries, query_labels, gallery, gallery_labels, ks)
     by_code = ranking_metrics(
         binary_codes(queries),
@@ -98,13 +108,19 @@ def retrieval_metrics(
         gallery_labels,
         ks,
     )
-
-    classes = len(np.unique(labels))
+    if gallery is None:
+        embeddings, numbers = queries, classes[0]
+    else:
+        embeddings, numbers = (
+            np.concatenate([queries, gallery]),
+            np.concatenate(classes),
+        )
+    num_classes = len(np.unique(numbers))
     metrics = {
         "float": _shares(by_cosine["all"]),
         "binary": _shares(by_code["all"]),
-        "images": len(embeddings),
-        "classes": classes,
+        "images": len(numbers),
+        "classes": num_classes,
         "lone_queries": by_cosine["all"]["lone_queries"],
     }
     if index is not None and index.kind != "exact":
@@ -112,10 +128,10 @@ def retrieval_metrics(
             index, queries, query_labels, gallery, gallery_labels, ks
         )
     if nmi_starts:
-        clusters, library = k_means(embeddings, classes, nmi_starts, seed)
+        clusters, library = k_means(embeddings, num_classes, nmi_starts, seed)
         metrics["clustering"] = {
-            "nmi": normalized_mutual_information(labels, clusters),
-            "clusters": classes,
+            "nmi": normalized_mutual_information(numbers, clusters),
+            "clusters": num_classes,
             "starts": nmi_starts,
             "library": library,
         }
@@ -127,34 +143,20 @@ def _shares(metrics):
     return {name: value for name, value in metrics.items() if name not in counts}
 
 
-def _checked_is_query(is_query, rows):
-    is_query = np.asarray(is_query)
-    if is_query.shape != (rows,) or is_query.dtype != bool:
-        raise ValueError(
-            f"is_query must be booleans of shape ({rows},), one an embedding; got "
-            f"{is_query.dtype} of shape {is_query.shape}. Convert with `.astype(bool)`."
-        )
-    if is_query.all() or not is_query.any():
-        raise ValueError(
-            f"is_query marks {is_query.sum()} of {rows} images as queries; there must "
-            "be queries and a gallery. Pass None for every image to search the others."
-        )
-    return is_query
-
-
 def format_table(metrics: Mapping[str, Any]) -> str:
-    """Lays the metrics out as plain text, shares in percent.
+    """Formats the metrics as plain text, shares in percent.
 
-    MRR is the mean reciprocal rank, RP R-precision. A figure that a search was not
-    measured by has a –. What went through an approximate index says how far it agrees
-    with exact search, and what each costs.
+    MRR is the mean reciprocal rank, RP R-precision. A figure that was not measured
+    through an index has a –. How far the index agrees with exact search stands right
+    below the table, and what each costs.
 
     Args:
         metrics: what `retrieval_metrics` returns, or the same read back from JSON.
 
     Returns:
-        Lines without a last newline: a heading, the kinds of search, what the index
-        costs, NMI if it was measured, the size of the set and what could not be found.
+        Lines of at most 80 columns, for up to six K, without a last newline: a heading,
+        the kinds of search, agreement and costs of the index, NMI if it was measured,
+        the size of the set and how many queries had nothing to find.
 
     Example:
         >>> recalls = {"recall@1": 0.6536, "recall@2": 0.7676}
@@ -166,79 +168,80 @@ def format_table(metrics: Mapping[str, Any]) -> str:
         >>> metrics = {"float": exact, "binary": exact, "index": index,
         ...            "images": 5924, "classes": 100, "lone_queries": 0}
         >>> print(format_table(metrics))  # doctest: +NORMALIZE_WHITESPACE
-                                                       R@1    R@2    MRR     RP  MAP@R
-        float                                        65.36  76.76  74.00  35.00  25.00
-        binary                                       65.36  76.76  74.00  35.00  25.00
-        annoy (agrees with exact on 100.0 % of the nearest, 99.5 % of the 2 nearest)
-                                                     65.36  76.76      –      –      –
-        annoy with trees 50: 0.900 ms a query; exact search takes 0.200 ms, so it is
-        the cheaper here
+                  R@1    R@2    MRR     RP  MAP@R
+        float   65.36  76.76  74.00  35.00  25.00
+        binary  65.36  76.76  74.00  35.00  25.00
+        annoy   65.36  76.76      –      –      –
+        annoy agrees with exact search on 100.0 % of the nearest and 99.5 % of the 2
+        nearest
+        annoy with trees 50 takes 0.900 ms a query and exact search 0.200 ms, so exact
+        search is the cheaper here
         5,924 images of 100 classes
     """
     names = list(metrics["float"])
-    titles = {"float": "float", "binary": "binary"}
-    if "index" in metrics:
-        titles["index"] = _index_title(metrics["index"])
-    rows = [["", *(_heading(name) for name in names)]]
-    for kind, title in titles.items():
-        found = metrics[kind]
-        cells = (f"{100 * found[name]:.2f}" if name in found else "–" for name in names)
-        rows.append([title, *cells])
-
+    rows = [["", *map(_heading, names)]]
+    for kind in ("float", "binary", "index"):
+        if kind in metrics:
+            found = metrics[kind]
+            cells = [f"{100 * found[n]:.2f}" if n in found else "–" for n in names]
+            rows.append([found.get("kind", kind), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for title, *cells in rows:
-        padded = map(str.rjust, cells, widths[1:])
-        lines.append("  ".join([title.ljust(widths[0]), *padded]))
+    lines = [
+        "  ".join([row.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for row, *cells in rows
+    ]
+    sentences = []
     if "index" in metrics:
-        lines.append(_index_line(metrics["index"]))
+        sentences += [_agreement_line(metrics["index"]), _cost_line(metrics["index"])]
     if "clustering" in metrics:
         found = metrics["clustering"]
-        lines.append(
+        sentences.append(
             f"NMI {100 * found['nmi']:.2f} ({found['clusters']:,} clusters by "
             f"{found['library']}, best of {found['starts']})"
         )
     size = f"{metrics['images']:,} images of {metrics['classes']:,} classes"
     if metrics["lone_queries"]:
         size += f"; {metrics['lone_queries']:,} queries have no other image, and miss"
-    lines.append(size)
-    return "\n".join(lines)
+    sentences.append(size)
+    return "\n".join([*lines, *map(_wrapped, sentences)])
 
 
-def _agreements(found):
-    return {
-        int(name.removeprefix("agreement@")): f"{100 * share:.1f} %"
-        for name, share in found.items()
-        if name.startswith("agreement@")
-    }
-
-
-def _index_title(found):
-    shares = [
-        f"{share} of the {k} nearest" if k > 1 else f"{share} of the nearest"
-        for k, share in _agreements(found).items()
-    ]
-    return f"{_index_name(found)} (agrees with exact on {', '.join(shares)})"
-
-
-def _index_name(found):
-    return found["kind"] + (", binary" if found["metric"] == "hamming" else "")
-
-
-def _index_line(found):
-    settings = ", ".join(f"{k} {v:,}" for k, v in found["parameters"].items())
-    own, exact = found["ms_per_query"], found["exact_ms_per_query"]
-    line = (
-        f"{_index_name(found)} with {settings}: {own:.3f} ms a query; exact search "
-        f"takes {exact:.3f} ms{', so it is the cheaper here' if exact < own else ''}"
-    )
-    calibration = found["calibration"]
-    if calibration and not calibration["reached"]:
-        line += f"; the target of {100 * calibration['target']:g} % was not reached"
-    return line
+def _wrapped(line):
+    # No line breaks between a number and its %.
+    joined = line.replace(" %", "\N{NO-BREAK SPACE}%")
+    filled = textwrap.fill(joined, _TABLE_WIDTH, break_on_hyphens=False)
+    return filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _heading(name):
     return {"mrr": "MRR", "r_precision": "RP", "map@r": "MAP@R"}.get(
         name, name.replace("recall", "R")
     )
+
+
+def _agreement_line(index):
+    shares = []
+    for name, share in index.items():
+        if name.startswith("agreement@"):
+            k = int(name.removeprefix("agreement@"))
+            nearest = f"the {k:,} nearest" if k > 1 else "the nearest"
+            shares.append(f"{100 * share:.1f} % of {nearest}")
+    return f"{_index_name(index)} agrees with exact search on {' and '.join(shares)}"
+
+
+def _cost_line(index):
+    settings = ", ".join(f"{name} {v:,}" for name, v in index["parameters"].items())
+    own, exact = index["ms_per_query"], index["exact_ms_per_query"]
+    line = f"{_index_name(index)}{' with ' if settings else ''}{settings} takes "
+    line += f"{own:.3f} ms a query and exact search {exact:.3f} ms"
+    if exact < own:
+        line += ", so exact search is the cheaper here"
+    calibration = index["calibration"]
+    if calibration and not calibration["reached"]:
+        line += f"; the target of {100 * calibration['target']:g} % was not reached"
+    return line
+
+
+def _index_name(index):
+    codes = " of binary codes" if index["metric"] == "hamming" else ""
+    return index["kind"] + codes

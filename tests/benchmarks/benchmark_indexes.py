@@ -89,7 +89,7 @@ def _measure(title, rows, labels):
 
     medians = alternating_medians({name: search(name) for name in indexes}, _ROUNDS)
     recalls = {
-        name: recall_of_neighbors(found, labels[own], labels, ks=(1,))[1]
+        name: recall_of_neighbors(found, labels[own], labels, ks=(1,))["recall@1"]
         for name, found in ids.items()
     }
     lines = [

@@ -69,7 +69,7 @@ def _by_faiss(index, queries, query_labels, gallery, gallery_labels):
         most = min(max(_KS), len(indexed) - 1)
         _, ids = index.search(queries, most + itself)
         hits = labels[ids[:, int(itself) :]] == query_labels[:, np.newaxis]
-        return {k: hits[:, :k].any(axis=1).mean() for k in _KS}
+        return {f"recall@{k}": hits[:, :k].any(axis=1).mean() for k in _KS}
 
     return run
 
@@ -87,7 +87,7 @@ def _by_pytorch_metric_learning(queries, query_labels, gallery, gallery_labels):
             None if itself else gallery,
             None if itself else gallery_labels,
         )
-        return {1: found["precision_at_1"]}
+        return {"recall@1": found["precision_at_1"]}
 
     return run
 
@@ -154,7 +154,8 @@ def _measure(part, kind, title, contestants):
     ]
     for name in runs:
         ratio = seconds[name] / seconds[reference]
-        recall = f"{100 * recalls[name][1]:.2f}" if recalls[name] else "–"
+        figures = recalls[name]
+        recall = f"{100 * figures['recall@1']:.2f}" if figures else "–"
         time_taken = f"{seconds[name]:.2f}"
         cells = name, time_taken, f"{ratio:.2f}", f"{memory[name]:,.0f}", recall
         lines.append(f"| {' | '.join(cells)} |")
@@ -175,7 +176,7 @@ def _contestants(part, kind):
         return recall_at_k(*images, _KS)
 
     def ranking():
-        return {1: ranking_metrics(*images, _KS)["all"]["recall@1"]}
+        return ranking_metrics(*images, _KS)["all"]
 
     title = f"{name}, {count:,} images"
     if gallery is not None:

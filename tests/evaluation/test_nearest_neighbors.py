@@ -42,7 +42,7 @@ def test_tied_rows_come_in_order_of_their_ids(rows, k, tile_rows):
     ]
     with pytest.MonkeyPatch.context() as patch:
         tile_bytes = 4 * 64 * tile_rows
-        patch.setattr("keras_dml.search.exact_neighbors._TILE_BYTES", tile_bytes)
+        patch.setattr("keras_dml._similarity._TILE_BYTES", tile_bytes)
         ids, similarities = nearest_neighbors(np.array(rows, np.uint8)[:, None], k=k)
     assert ids.tolist() == [[row for _, row in line] for line in expected]
     assert similarities.tolist() == [[-d for d, _ in line] for line in expected]

@@ -1,6 +1,5 @@
 import itertools
 import math
-import sys
 from fractions import Fraction
 
 import numpy as np
@@ -13,13 +12,10 @@ from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
-from keras_dml.evaluation._ranking.counting import rank_counts
-
-# `keras_dml.evaluation._ranking.counting` is the module; its tiles are made small here.
-module = sys.modules[rank_counts.__module__]
+from keras_dml.evaluation._ranking import counting
+from keras_dml.evaluation._ranking.figures import TIES
 
 KS = (1, 2, 5, 400)
-TIES = ("expected", "worst", "best")
 
 # Rows of ±1 have length 2 exactly, so that equal cosines are equal in float32 too.
 sign_rows = st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4)
@@ -117,6 +113,10 @@ def figures_of(metrics):
     return {name: share for name, share in metrics.items() if name not in counts}
 
 
+def recalls_of(metrics):
+    return {f"recall@{k}": metrics[f"recall@{k}"] for k in KS}
+
+
 def dots(queries, gallery):
     return [[sum(map(int.__mul__, q, g)) for g in gallery] for q in queries]
 
@@ -160,11 +160,11 @@ def classes_of_many_sizes(draw):
     return rng.permutation(np.repeat(np.arange(len(sizes)), sizes))[:250], rng
 
 
-@pytest.fixture(params=[module._MOST_PLACES, 0], ids=["symmetric", "by_query"])
+@pytest.fixture(params=[counting._MOST_POSITIVES, 0], ids=["symmetric", "by_query"])
 def small_tiles(request, monkeypatch):
-    monkeypatch.setattr(module, "SIDE", 64)
-    monkeypatch.setattr(module, "CODE_SIDE", 64)
-    monkeypatch.setattr(module, "_MOST_PLACES", request.param)
+    monkeypatch.setattr(counting, "SIDE", 64)
+    monkeypatch.setattr(counting, "CODE_SIDE", 64)
+    monkeypatch.setattr(counting, "_MOST_POSITIVES", request.param)
 
 
 @pytest.fixture(params=[True, False], ids=["faiss", "numpy"])
@@ -195,7 +195,7 @@ def test_self_retrieval_in_many_tiles_is_the_naive_definition(drawn, dim, ties):
     found = ranking_metrics(signs, labels, ks=KS, ties=ties)
     assert figures_of(found["all"]) == expected
     assert recall_at_k(signs, labels, ks=KS, ties=ties) == pytest.approx(
-        {k: found["all"][f"recall@{k}"] for k in KS}
+        recalls_of(found["all"])
     )
     found = ranking_metrics(binary_codes(signs), labels, ks=KS, ties=ties)
     assert figures_of(found["all"]) == expected
@@ -222,7 +222,7 @@ def test_gallery_without_same_items_is_the_naive_definition(
     own = (query_labels[:, np.newaxis] == gallery_labels) & (scores > -np.inf)
     assert found["lone_queries"] == np.count_nonzero(~own.any(axis=1))
     assert recall_at_k(*arguments, query_ids, gallery_ids) == pytest.approx(
-        {k: expected[f"recall@{k}"] for k in KS}
+        recalls_of(expected)
     )
 
 
@@ -256,7 +256,7 @@ def test_embeddings_that_have_nearly_collapsed_are_ranked_exactly(spread, ties):
     found = ranking_metrics(embeddings, labels, ks=KS, ties=ties)["all"]
     assert figures_of(found) == pytest.approx(expected)
     assert recall_at_k(embeddings, labels, ks=KS, ties=ties) == pytest.approx(
-        {k: expected[f"recall@{k}"] for k in KS}
+        recalls_of(expected)
     )
 
 

@@ -43,7 +43,7 @@ def naive_recall(scores, query_labels, gallery_labels, ks, leave_out_own_row):
                     total[k] += 1 - miss
                     break
                 places -= size
-    return {k: float(total[k] / len(query_labels)) for k in ks}
+    return {f"recall@{k}": float(total[k] / len(query_labels)) for k in ks}
 
 
 def recall_over_all_orders(scores, labels, k):
@@ -115,7 +115,7 @@ def test_ties_count_as_the_mean_over_all_their_orders(data):
     found = recall_at_k(np.array(rows, float), labels, ks=(1, 2, 3))
     for k in (1, 2, 3):
         expected = recall_over_all_orders(dots(rows, rows), labels, k)
-        assert found[k] == pytest.approx(expected)
+        assert found[f"recall@{k}"] == pytest.approx(expected)
 
 
 def test_recall_of_real_valued_embeddings_is_that_of_a_full_sort():
@@ -126,8 +126,8 @@ def test_recall_of_real_valued_embeddings_is_that_of_a_full_sort():
     scores = unit @ unit.T
     np.fill_diagonal(scores, -np.inf)
     ranked = labels[np.argsort(-scores, axis=1)] == labels[:, np.newaxis]
-    expected = {k: ranked[:, :k].any(axis=1).mean() for k in (1, 2, 4, 8)}
-    assert 0.1 < expected[1] < 0.9
+    expected = {f"recall@{k}": ranked[:, :k].any(axis=1).mean() for k in (1, 2, 4, 8)}
+    assert 0.1 < expected["recall@1"] < 0.9
     assert recall_at_k(embeddings, labels) == pytest.approx(expected)
 
 
@@ -161,15 +161,16 @@ def test_recall_is_that_of_neighbors_found_by_faiss(itself, packed):
         )
         for ties in ("worst", "best")
     }
-    assert 0.1 < found["worst"][1] <= found["best"][1] < 0.9
+    assert 0.1 < found["worst"]["recall@1"] <= found["best"]["recall@1"] < 0.9
     for k in (1, 8):
         # faiss breaks ties as it likes, so its recall lies between the two.
         place = np.cumsum(ids != np.arange(len(ids))[:, np.newaxis], axis=1)
         among = place <= k if itself else np.arange(200) < k
         by_faiss = np.any(hits & among, axis=1).mean()
-        assert found["worst"][k] <= by_faiss <= found["best"][k]
+        worst, best = (found[ties][f"recall@{k}"] for ties in ("worst", "best"))
+        assert worst <= by_faiss <= best
         if not packed:
-            assert found["worst"][k] == found["best"][k]
+            assert worst == best
 
 
 def test_query_is_left_out_by_identity_when_scores_tie_across_classes():
@@ -177,7 +178,11 @@ def test_query_is_left_out_by_identity_when_scores_tie_across_classes():
     # sort would drop the double and find a neighbor of the right class every time.
     embeddings = np.array([[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.6, 0.8]])
     labels = [0, 1, 0, 1]
-    assert recall_at_k(embeddings, labels, ks=(1, 2, 3)) == {1: 0.0, 2: 0.5, 3: 1.0}
+    assert recall_at_k(embeddings, labels, ks=(1, 2, 3)) == {
+        "recall@1": 0.0,
+        "recall@2": 0.5,
+        "recall@3": 1.0,
+    }
 
 
 @pytest.mark.parametrize("rows", [2, 101, 1003])
@@ -188,7 +193,7 @@ def test_identical_images_tie_exactly_whatever_their_column(rows, dim):
     gallery = np.tile(embedding, (rows, 1))
     labels = np.arange(rows)
     found = recall_at_k(embedding[np.newaxis], [0], gallery, labels, ks=(1, rows))
-    assert found == pytest.approx({1: 1 / rows, rows: 1.0})
+    assert found == pytest.approx({"recall@1": 1 / rows, f"recall@{rows}": 1.0})
 
 
 def test_hand_worked_self_retrieval():
@@ -198,28 +203,36 @@ def test_hand_worked_self_retrieval():
     # Others, nearest first: 0° → 10 32; 10° → 0 32 60; 32° → 10 60 0; 60° → 32 100 10;
     # 100° → 60 32. The last of each is the first of its own class.
     found = recall_at_k(embeddings, labels, ks=(1, 2, 3))
-    assert found == {1: 0.0, 2: 0.4, 3: 1.0}
+    assert found == {"recall@1": 0.0, "recall@2": 0.4, "recall@3": 1.0}
 
 
 def test_lone_class_is_a_miss_that_counts():
     embeddings = np.eye(3)[[0, 0, 1]]
     assert recall_at_k(embeddings, [5, 5, 6], ks=(1, 100)) == {
-        1: pytest.approx(2 / 3),
-        100: pytest.approx(2 / 3),
+        "recall@1": pytest.approx(2 / 3),
+        "recall@100": pytest.approx(2 / 3),
     }
 
 
 def test_class_absent_from_the_gallery_is_a_miss():
-    assert recall_at_k(np.eye(2), [0, 9], np.eye(2), [0, 1], ks=(2,)) == {2: 0.5}
+    assert recall_at_k(np.eye(2), [0, 9], np.eye(2), [0, 1], ks=(2,)) == {
+        "recall@2": 0.5
+    }
 
 
 def test_a_single_image_finds_nothing():
-    assert recall_at_k(np.ones((1, 3)), [0], ks=(1, 8)) == {1: 0.0, 8: 0.0}
+    assert recall_at_k(np.ones((1, 3)), [0], ks=(1, 8)) == {
+        "recall@1": 0.0,
+        "recall@8": 0.0,
+    }
 
 
 def test_k_beyond_the_gallery_gives_the_recall_of_all_of_it():
     found = recall_at_k(np.eye(3), [0, 1, 7], np.eye(3), [1, 0, 2], ks=(3, 10**30))
-    assert found == {3: pytest.approx(2 / 3), 10**30: pytest.approx(2 / 3)}
+    assert found == {
+        "recall@3": pytest.approx(2 / 3),
+        f"recall@{10**30}": pytest.approx(2 / 3),
+    }
 
 
 def test_collapsed_embeddings_give_chance_level_without_overflow():
@@ -227,22 +240,26 @@ def test_collapsed_embeddings_give_chance_level_without_overflow():
     labels = np.arange(2000) % 10
     found = recall_at_k(np.ones((2000, 2), np.float32), labels, ks=(1, 500))
     miss_500 = Fraction(math.comb(1800, 500), math.comb(1999, 500))
-    assert found[1] == pytest.approx(199 / 1999)
-    assert found[500] == pytest.approx(float(1 - miss_500))
+    assert found["recall@1"] == pytest.approx(199 / 1999)
+    assert found["recall@500"] == pytest.approx(float(1 - miss_500))
 
 
 @pytest.mark.parametrize("base", [2**24, 2**53, 2**63, 2**70])
 def test_neighboring_large_labels_are_different_classes(base):
     labels = [base, base + 1]
-    assert recall_at_k(np.ones((2, 2)), labels, ks=(1,)) == {1: 0.0}
-    assert recall_at_k(np.eye(2), labels, np.eye(2), labels, ks=(1,)) == {1: 1.0}
+    assert recall_at_k(np.ones((2, 2)), labels, ks=(1,)) == {"recall@1": 0.0}
+    assert recall_at_k(np.eye(2), labels, np.eye(2), labels, ks=(1,)) == {
+        "recall@1": 1.0
+    }
 
 
 def test_list_of_labels_below_and_beyond_int64_is_that_of_uint64():
     embeddings = [[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]]
     labels = [1, 1, 2**63, 2**63 + 1]
-    assert recall_at_k(embeddings, labels, ks=(1,)) == {1: 0.5}
-    assert recall_at_k(embeddings, np.array(labels, np.uint64), ks=(1,)) == {1: 0.5}
+    assert recall_at_k(embeddings, labels, ks=(1,)) == {"recall@1": 0.5}
+    assert recall_at_k(embeddings, np.array(labels, np.uint64), ks=(1,)) == {
+        "recall@1": 0.5
+    }
 
 
 def test_padding_bits_do_not_change_recall():
@@ -257,8 +274,7 @@ def test_padding_bits_do_not_change_recall():
 
 def test_result_holds_python_numbers_in_the_order_asked():
     found = recall_at_k(np.eye(3), [0, 0, 1], ks=np.array([4, 1]))
-    assert list(found) == [4, 1]
-    assert {type(k) for k in found} == {int}
+    assert list(found) == ["recall@4", "recall@1"]
     assert {type(share) for share in found.values()} == {float}
 
 

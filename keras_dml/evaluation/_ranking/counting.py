@@ -1,4 +1,45 @@
-"""The ranks of the images of each query's class."""
+"""Counts the images that come before those of each query's class, without sorting.
+
+A query's *positives* are the gallery images of its class, itself left out; all others
+are its *negatives*. Its nearest image of its class has rank 1 + the number of negatives
+that are nearer than that best positive, so Recall@K needs that count and no list of
+neighbors. To find it, queries and gallery are sorted by class and cut into blocks, and
+the similarities of two blocks are a tile, one matrix product:
+
+                       gallery, sorted by class
+                a a a b   b b c c   c d d d
+              a x + + .   . . . .   . . . .
+    queries,  a + x + .   . . . .   . . . .       x  the query itself
+    sorted    a + + x .   . . . .   . . . .       +  a positive
+    by class  b . . . x   + + . .   . . . .       .  a negative
+
+              b . . . +   x + . .   . . . .
+              b . . . +   + x . .   . . . .
+              c . . . .   . . x +   + . . .
+              c . . . .   . . + x   + . . .
+
+              c . . . .   . . + +   x . . .
+              d . . . .   . . . .   . x + +
+              d . . . .   . . . .   . + x +
+              d . . . .   . . . .   . + + x
+
+1. Positives lie in a few tiles along the diagonal. Those tiles are made first; the
+   similarity of a query's best positive is its *bar*.
+2. Then every tile is made. The query itself and its positives are hidden, and the
+   negatives above the bar are counted, and those level with it: ties.
+3. Where the queries search one another, similarity is symmetric. Tiles below the
+   diagonal are transposed ones from above it, so each serves two blocks of queries.
+4. A matrix product may be off by its roundings (`_similarity`). Positives are always
+   the exact cosines, and so is each negative close enough to the bar for rounding to
+   decide. So equal images tie exactly, wherever in a tile they stand.
+5. R-precision and MAP@R ask for the ranks of all R positives, as far as they are among
+   the first R. So a query's positives are sorted, and each negative is counted in the
+   gap between two of them where it falls. Negatives below the *cutoff*, the last
+   positive that can still be among the first R, are ignored; it rises as others are
+   counted.
+
+`rank_counts` runs this on all cores; a `BlockCounts` holds the counts of one block.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +48,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import threadpoolctl
@@ -17,13 +59,14 @@ from keras_dml.evaluation._ranking.blocks import ClassBlocks
 from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
 
-# Larger ones are no faster, and two cores shall do with 100 MB.
+# Rows of a block at most. Larger ones are no faster, and two cores stay below 100 MB.
 SIDE = 1408
 CODE_SIDE = 1024
-_HELD_BYTES = 8 * 2**20
-_HELD_TILES = 2
-# Images of queries' classes whose places are counted at the same time.
-_MOST_PLACES = 2**22
+# Bytes of prepared rows, and tiles with positives, that are kept for step 2.
+_CACHE_BYTES = 8 * 2**20
+_CACHED_TILES = 2
+# Positives of queries that step 5 counts for at the same time.
+_MOST_POSITIVES = 2**22
 
 
 def rank_counts(
@@ -32,32 +75,24 @@ def rank_counts(
     gallery: np.ndarray | None,
     gallery_classes: np.ndarray,
     measure: Callable[[BlockCounts], np.ndarray],
-    every: bool = False,
+    all_positives: bool = False,
     same: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Measures each query by how many images come before those of its class.
+    """Measures each query by how many negatives come before its positives.
 
-    Nothing is sorted, and no list of neighbors is made. Both sides are put in the
-    order of their classes, so that the images of a query's class lie in a few blocks of
-    the gallery. Their similarities are found first; then those of all other images are
-    counted that are nearer. Where the queries search one another, similarity is
-    symmetric, and each tile of it serves two blocks of queries.
-
-    Similarities that are compared with each other come from the same arithmetic: where
-    two are so near that the order in which a product was summed might decide, both are
-    `exact_cosines`, which tie where rows are equal. Memory beside the inputs: for each
-    core two to five tiles of `4 * SIDE²` bytes and two blocks of rows, `_HELD_BYTES`
-    for blocks that are kept, and if `every` is true some 60 bytes for each of
-    `_MOST_PLACES` in all, or of 64 queries' images of their classes.
+    Memory beside the inputs: for each core two to five tiles of `4 * SIDE²` bytes and
+    two blocks of rows, `_CACHE_BYTES` for blocks that are kept, and with
+    `all_positives` some 60 bytes for each of `_MOST_POSITIVES` in all, or of the
+    positives of 64 queries if those are more.
 
     Args:
         queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
         query_classes: (n,) int64 from 0.
         gallery: (m, dim) or (m, bytes), or None: the queries search one another, each
             left out itself by its row.
-        gallery_classes: (m,) int64; without a gallery the same as `query_classes`.
+        gallery_classes: (m,) int64; if gallery is None, the same as `query_classes`.
         measure: gives (figures, queries) of a block of queries that has been counted.
-        every: whether `measure` looks at `BlockCounts.places`.
+        all_positives: whether `measure` calls `BlockCounts.positives`.
         same: rows of queries and of gallery, in pairs, that are not compared.
 
     Returns:
@@ -65,100 +100,106 @@ def rank_counts(
     """
     side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
     sizes, gallery_sizes = np.bincount(query_classes), np.bincount(gallery_classes)
-    most = gallery_sizes.max() if every else 0
-    if gallery is None and most * len(queries) <= _MOST_PLACES:
+    most = gallery_sizes.max() if all_positives else 0
+    if gallery is None and most * len(queries) <= _MOST_POSITIVES:
         side = block_side(sizes, side)
-        blocks = ClassBlocks(queries, query_classes, side, _HELD_BYTES)
-        measured = _among_themselves(blocks, measure, every)
+        blocks = ClassBlocks(queries, query_classes, side, _CACHE_BYTES)
+        measured = _count_symmetric(blocks, measure, all_positives)
     else:
         if gallery is None:
             gallery = queries
             same = np.arange(len(queries)), np.arange(len(queries))
         gallery_side = block_side(gallery_sizes, side)
-        gallery = ClassBlocks(gallery, gallery_classes, gallery_side, _HELD_BYTES)
+        searched = ClassBlocks(gallery, gallery_classes, gallery_side, _CACHE_BYTES)
         workers = os.cpu_count() or 1
         side = block_side(sizes, side, workers)
-        # A core counts the places of a block of queries at a time.
-        while side > 64 and most * side * workers > _MOST_PLACES:
+        # Each core counts for all positives of a block of queries.
+        while side > 64 and most * side * workers > _MOST_POSITIVES:
             side = -(-side // 128) * 64
         blocks = ClassBlocks(queries, query_classes, side)
-        same = SameItems(blocks, gallery, *(same or np.empty((2, 0), np.int64)))
-        measured = _in_gallery(blocks, gallery, same, measure, every)
+        same_items = SameItems(blocks, searched, *(same or np.empty((2, 0), np.int64)))
+        measured = _count_by_block(blocks, searched, same_items, measure, all_positives)
     return np.array(
-        [blocks.in_given_order(figure) for figure in np.stack(measured, axis=1)]
+        [blocks.in_original_order(figure) for figure in np.stack(measured, axis=1)]
     )
 
 
-def _among_themselves(blocks, measure, every):
+def _count_symmetric(blocks, measure, all_positives):
+    """Counts where the queries search one another: tiles on and above the diagonal."""
     every_row = np.arange(len(blocks.order))
     same = SameItems(blocks, blocks, every_row, every_row)
-    counts = [BlockCounts(blocks.side, every) for _ in range(len(blocks))]
-    counted = np.zeros(len(blocks), bool)
+    counts = [BlockCounts(blocks.side, all_positives) for _ in range(len(blocks))]
+    diagonal_counted = np.zeros(len(blocks), bool)
 
     def tile_of(first, second):
         tile = Tile(blocks.rows(first), blocks.rows(second), blocks.are_codes)
-        _hide_filling(tile.values, blocks, first, blocks, second)
+        _hide_padding(tile.values, blocks, first, blocks, second)
         return tile
 
-    def take_own(block):
-        sharing = blocks.sharing(blocks.classes[block])
-        for other in sharing:
+    def add_positives(block):
+        with_positives = blocks.blocks_with(blocks.classes[block])
+        for other in with_positives:
             tile = tile_of(block, other)
             same.hide(tile.values, block, other)
-            counts[block].take_own(_own(tile, blocks, block, blocks, other))
-        counts[block].own_taken()
-        if len(sharing) == 1:
-            # All of its classes lie in this one tile, so it need not be made again.
-            _hide_own(tile.values, blocks, block, blocks, block)
-            counts[block].count_others(tile)
-            counted[block] = True
+            counts[block].add_positives(_positives(tile, blocks, block, blocks, other))
+        counts[block].set_bars()
+        if len(with_positives) == 1:
+            # It holds all positives of the block, so it need not be made again.
+            _hide_positives(tile.values, blocks, block, blocks, block)
+            counts[block].count_negatives(tile)
+            diagonal_counted[block] = True
 
-    def count_others(first):
-        sharing = blocks.sharing(blocks.classes[first])
-        for second in range(first + counted[first], len(blocks)):
+    def count_negatives(first):
+        with_positives = blocks.blocks_with(blocks.classes[first])
+        for second in range(first + diagonal_counted[first], len(blocks)):
             tile = tile_of(first, second)
-            if second in sharing:
-                _hide_own(tile.values, blocks, first, blocks, second)
-            counts[first].count_others(tile)
+            if second in with_positives:
+                _hide_positives(tile.values, blocks, first, blocks, second)
+            counts[first].count_negatives(tile)
             if first != second:
-                counts[second].count_others(tile.T)
+                counts[second].count_negatives(tile.T)
 
-    in_parallel(take_own, range(len(blocks)))
-    in_parallel(count_others, range(len(blocks)))
+    in_parallel(add_positives, range(len(blocks)))
+    in_parallel(count_negatives, range(len(blocks)))
     return list(map(measure, counts))
 
 
-def _in_gallery(blocks, gallery, same, measure, every):
+def _count_by_block(blocks, gallery, same, measure, all_positives):
+    """Counts a block of queries at a time, each against the whole gallery."""
+
     def measured(block):
-        counts = BlockCounts(blocks.side, every)
+        counts = BlockCounts(blocks.side, all_positives)
         rows = blocks.rows(block)
-        sharing = gallery.sharing(blocks.classes[block])
-        held = {}
+        with_positives = gallery.blocks_with(blocks.classes[block])
+        cached = {}
 
         def tile_of(other):
             tile = Tile(rows, gallery.rows(other), blocks.are_codes)
-            _hide_filling(tile.values, blocks, block, gallery, other)
+            _hide_padding(tile.values, blocks, block, gallery, other)
             same.hide(tile.values, block, other)
             return tile
 
-        for other in sharing:
+        for other in with_positives:
             tile = tile_of(other)
-            counts.take_own(_own(tile, blocks, block, gallery, other))
-            if len(held) < _HELD_TILES:
-                held[other] = tile
-        counts.own_taken()
+            counts.add_positives(_positives(tile, blocks, block, gallery, other))
+            if len(cached) < _CACHED_TILES:
+                cached[other] = tile
+        counts.set_bars()
         for other in range(len(gallery)):
-            tile = held.pop(other) if other in held else tile_of(other)
-            if other in sharing:
-                _hide_own(tile.values, blocks, block, gallery, other)
-            counts.count_others(tile)
+            tile = cached.pop(other) if other in cached else tile_of(other)
+            if other in with_positives:
+                _hide_positives(tile.values, blocks, block, gallery, other)
+            counts.count_negatives(tile)
         return measure(counts)
 
     return in_parallel(measured, range(len(blocks)))
 
 
-def _own(tile, blocks, block, gallery, other):
-    """The exact similarities to images of each query's class, (side, any)."""
+def _positives(tile, blocks, block, gallery, other):
+    """Gives the exact similarities of each query's positives in a tile, (side, any).
+
+    Rows with fewer of them than others are filled with the lowest of `extremes`.
+    """
     starts, ends = gallery.spans(blocks.classes[block])
     first, last = gallery.cuts[other], gallery.cuts[other + 1]
     starts, ends = np.clip([starts, ends], first, last) - first
@@ -167,27 +208,27 @@ def _own(tile, blocks, block, gallery, other):
     columns = np.minimum(columns, gallery.side - 1)
     if tile.is_many(np.count_nonzero(present)):
         tile.make_exact()
-    own = np.take_along_axis(tile.values, columns, axis=1)
-    lowest, _ = extremes(own.dtype)
-    own[~present] = lowest
-    rows, places = np.nonzero(own != lowest)
-    own[rows, places] = tile.exact_at(rows, columns[rows, places])
-    return own
+    similarities = np.take_along_axis(tile.values, columns, axis=1)
+    lowest, _ = extremes(similarities.dtype)
+    similarities[~present] = lowest
+    rows, places = np.nonzero(similarities != lowest)
+    similarities[rows, places] = tile.exact_at(rows, columns[rows, places])
+    return similarities
 
 
-def _hide_own(tile, blocks, block, gallery, other):
-    own = blocks.classes[block][:, np.newaxis] == gallery.classes[other]
-    tile[own], _ = extremes(tile.dtype)
+def _hide_positives(values, blocks, block, gallery, other):
+    positive = blocks.classes[block][:, np.newaxis] == gallery.classes[other]
+    values[positive], _ = extremes(values.dtype)
 
 
-def _hide_filling(tile, blocks, block, gallery, other):
-    lowest, _ = extremes(tile.dtype)
-    tile[blocks.size(block) :] = lowest
-    tile[:, gallery.size(other) :] = lowest
+def _hide_padding(values, blocks, block, gallery, other):
+    lowest, _ = extremes(values.dtype)
+    values[blocks.size(block) :] = lowest
+    values[:, gallery.size(other) :] = lowest
 
 
 def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
-    """Calls `work` with each item, on all cores, and gives what it returned, in order.
+    """Calls `work` with each item, on all cores, and returns the results in order.
 
     One worker a core, the matrix library held to one thread, is faster than one worker
     whose matrix products share the cores: what is done between the products is shared
@@ -205,156 +246,161 @@ def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
 
 
 class BlockCounts:
-    """Counts, for each query of a block, the images of other classes before its own.
+    """Counts the negatives that come before the positives of each query of a block.
 
-    First `take_own` is told the similarities of the images of the queries' classes,
-    then `count_others` the tiles of the others. What must not count reads as the lowest
-    of `extremes`. Several threads may count at once.
-
-    Of all images of its class but the nearest, only those that can be among the first R
-    are counted, R being how many there are: an image is given up, and `places` says
-    too little of it, once so many others come before it that its place is beyond R.
+    First `add_positives` with all tiles that hold positives, then `set_bars`, then
+    `count_negatives` with all tiles. What must not count is hidden: it reads as the
+    lowest of `extremes`. Several threads may count negatives at once.
 
     Args:
         queries: how many queries there are.
-        every: whether `places` is asked for, or the nearest image of the class alone.
+        all_positives: whether `positives` is asked for, or the best positive alone.
 
     Attributes:
-        best: (queries,) similarity of the nearest image of the query's class.
-        best_ties: int64 (queries,) images of the class that have it; 0 for none.
-        above: int64 (queries,) images of other classes nearer than that one.
-        tied: int64 (queries,) images of other classes exactly as near.
+        best_positive: (queries,) similarity of the nearest positive.
+        positives_tied: int64 (queries,) positives that have it; 0 if there are none.
+        negatives_above: int64 (queries,) negatives nearer than that one.
+        negatives_tied: int64 (queries,) negatives exactly as near.
     """
 
-    def __init__(self, queries: int, every: bool):
-        """Starts at 0; the class docstring has the arguments."""
-        self.best = None
-        self.best_ties, self.above, self.tied = np.zeros((3, queries), np.int64)
-        self._every = every
-        self._taken = []
+    def __init__(self, queries: int, all_positives: bool):
+        self.best_positive: Any = None
+        self.positives_tied = np.zeros(queries, np.int64)
+        self.negatives_above = np.zeros(queries, np.int64)
+        self.negatives_tied = np.zeros(queries, np.int64)
+        self._all_positives = all_positives
+        self._added: list[np.ndarray] = []
         self._lock = threading.Lock()
 
-    def take_own(self, own: np.ndarray) -> None:
-        """Takes exact similarities of images of each query's class, (queries, any)."""
-        lowest, _ = extremes(own.dtype)
-        best = own.max(axis=1)
-        if self.best is None:
-            self.best = np.full(len(own), lowest, own.dtype)
-        nearest = np.maximum(best, self.best)
-        self.best_ties[nearest > self.best] = 0
-        self.best_ties += np.count_nonzero(own == nearest[:, np.newaxis], axis=1)
-        self.best_ties[nearest == lowest] = 0
-        self.best = nearest
-        if self._every:
-            self._taken.append(own)
+    def add_positives(self, similarities: np.ndarray) -> None:
+        """Adds exact similarities of some positives of each query, (queries, any)."""
+        lowest, _ = extremes(similarities.dtype)
+        if self.best_positive is None:
+            self.best_positive = np.full(len(similarities), lowest, similarities.dtype)
+        best = np.maximum(similarities.max(axis=1), self.best_positive)
+        self.positives_tied[best > self.best_positive] = 0
+        self.positives_tied += np.count_nonzero(
+            similarities == best[:, np.newaxis], axis=1
+        )
+        self.positives_tied[best == lowest] = 0
+        self.best_positive = best
+        if self._all_positives:
+            self._added.append(similarities)
 
-    def own_taken(self) -> None:
-        """Says that `take_own` has been told of all images of the class."""
-        lowest, highest = extremes(self.best.dtype)
-        self._to_reach = np.where(self.best == lowest, highest, self.best)
-        if not self._every:
+    def set_bars(self) -> None:
+        """Sets the bar of each query, once all its positives have been added."""
+        lowest, highest = extremes(self.best_positive.dtype)
+        # No negative reaches the bar of a query without positives.
+        self._bars = np.where(self.best_positive == lowest, highest, self.best_positive)
+        if not self._all_positives:
             return
-        own = -np.sort(-np.concatenate(self._taken, axis=1), axis=1)
-        self._taken = []
-        self._relevant = np.count_nonzero(own != lowest, axis=1)
-        self._own = own[:, : max(1, self._relevant.max())]
-        width = self._own.shape[1]
-        self._keys = _keys(np.arange(len(own)), self._own.ravel(), width)
-        # Others in each gap between the class's images, and tied with each of those.
-        self._in_gap = np.zeros((len(own), width + 1), np.int32)
-        self._tied = np.zeros_like(self._in_gap)
-        self._last_hopeful = np.full(len(own), highest, own.dtype)
-        self._give_up(np.arange(len(own)))
+        falling = -np.sort(-np.concatenate(self._added, axis=1), axis=1)
+        self._added = []
+        self._num_positives = np.count_nonzero(falling != lowest, axis=1)
+        self._positives = falling[:, : max(1, self._num_positives.max())]
+        queries, width = self._positives.shape
+        self._keys = _keys(np.arange(queries), self._positives.ravel(), width)
+        # Negatives in the gap above each positive and below the last one, and tied
+        # with each.
+        self._gaps = np.zeros((queries, width + 1), np.int32)
+        self._ties = np.zeros_like(self._gaps)
+        self._cutoffs = np.full(queries, highest, self._positives.dtype)
+        self._raise_cutoffs(np.arange(queries))
 
-    def count_others(self, tile: Tile) -> None:
-        """Counts the images of other classes in a tile, each row of which is a query's.
+    def count_negatives(self, tile: Tile) -> None:
+        """Counts the negatives of a tile, each row of which is a query's.
 
-        Where a value is so near to one it is compared with that its rounding might
-        decide, the exact one takes its place.
+        Where a value is so close to the bar that its rounding might decide, the exact
+        one is compared.
         """
         nearest = tile.values.max(axis=1)
-        reaching = np.flatnonzero(nearest >= self._to_reach - tile.margin)
-        near = _rows(tile.values, reaching)
-        bars = self._to_reach[reaching]
+        reaching = np.flatnonzero(nearest >= self._bars - tile.margin)
+        values = _take_rows(tile.values, reaching)
+        bars = self._bars[reaching]
         low, high = bars[:, np.newaxis] - tile.margin, bars[:, np.newaxis] + tile.margin
-        above = np.count_nonzero(near > high, axis=1)
-        level = np.count_nonzero(near >= low, axis=1) - above
-        if tile.margin and level.any():
-            if tile.is_many(level.sum()):
+        above = np.count_nonzero(values > high, axis=1)
+        tied = np.count_nonzero(values >= low, axis=1) - above
+        if tile.margin and tied.any():
+            if tile.is_many(tied.sum()):
                 tile.make_exact()
-                return self.count_others(tile)
-            rows, columns = np.nonzero((near >= low) & (near <= high))
+                return self.count_negatives(tile)
+            rows, columns = np.nonzero((values >= low) & (values <= high))
             exact = tile.exact_at(reaching[rows], columns)
             above += np.bincount(rows[exact > bars[rows]], minlength=len(bars))
-            level = np.bincount(rows[exact == bars[rows]], minlength=len(bars))
+            tied = np.bincount(rows[exact == bars[rows]], minlength=len(bars))
         with self._lock:
-            self.above[reaching] += above
-            self.tied[reaching] += level
-            if self._every:
-                self._place(tile, nearest)
+            self.negatives_above[reaching] += above
+            self.negatives_tied[reaching] += tied
+            if self._all_positives:
+                self._count_in_gaps(tile, nearest)
 
-    def places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What is known of all images of each query's class.
+    def positives(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Gives what is known of all positives, once all negatives are counted.
 
         Returns:
-            (queries, width) three times: the similarities of the images of the class,
-            falling, and after them the lowest of `extremes`; images of other classes
-            nearer than each; and, at the first of equal ones, images of other classes
-            tied with it. Last, (queries,) how many images of the class there are.
+            (queries, width) three times: the similarities of the positives, falling,
+            and after them the lowest of `extremes`; negatives nearer than each; and, at
+            the first of equal positives, negatives tied with it. Last, (queries,) how
+            many positives there are, R. Of positives that are not among the first R the
+            negatives are too few, but enough to place them beyond R.
         """
-        above = np.cumsum(self._in_gap[:, :-1], axis=1)
-        return self._own, above, self._tied[:, :-1], self._relevant
+        above = np.cumsum(self._gaps[:, :-1], axis=1)
+        return self._positives, above, self._ties[:, :-1], self._num_positives
 
-    def _place(self, tile, nearest):
-        reaching = np.flatnonzero(nearest >= self._last_hopeful - tile.margin)
+    def _count_in_gaps(self, tile, nearest):
+        """Counts the negatives that reach the cutoff in the gaps where they fall."""
+        reaching = np.flatnonzero(nearest >= self._cutoffs - tile.margin)
         if not len(reaching):
             return
-        near = _rows(tile.values, reaching)
-        bars = self._last_hopeful[reaching]
+        near = _take_rows(tile.values, reaching)
+        cutoffs = self._cutoffs[reaching]
         if tile.margin:
-            found = near >= bars[:, np.newaxis] - tile.margin
+            found = near >= cutoffs[:, np.newaxis] - tile.margin
             if tile.is_many(np.count_nonzero(found)):
                 tile.make_exact()
-                return self._place(tile, tile.values.max(axis=1))
+                return self._count_in_gaps(tile, tile.values.max(axis=1))
             rows, columns = np.nonzero(found)
             values = tile.exact_at(reaching[rows], columns)
             rows, times = reaching[rows], np.ones(len(rows), np.int64)
         else:
-            rows, columns = np.nonzero(near > bars[:, np.newaxis])
-            # Those level with the bar, which can be nearly all, are counted together.
-            level = np.count_nonzero(near == bars[:, np.newaxis], axis=1)
-            values = np.concatenate([near[rows, columns], bars])
-            times = np.concatenate([np.ones(len(rows), np.int64), level])
+            rows, columns = np.nonzero(near > cutoffs[:, np.newaxis])
+            # Those tied with the cutoff, which can be nearly all, are counted together.
+            tied = np.count_nonzero(near == cutoffs[:, np.newaxis], axis=1)
+            values = np.concatenate([near[rows, columns], cutoffs])
+            times = np.concatenate([np.ones(len(rows), np.int64), tied])
             rows = np.concatenate([reaching[rows], reaching])
-        width = self._own.shape[1]
+        width = self._positives.shape[1]
         keys = _keys(rows, values)
+        # How many positives are above each negative, and how many are not below it.
         not_below = np.searchsorted(self._keys, keys, side="right") - rows * width
-        below = np.searchsorted(self._keys, keys, side="left") - rows * width
-        equal = below < not_below
+        above = np.searchsorted(self._keys, keys, side="left") - rows * width
+        equal = above < not_below
         at = rows * (width + 1)
-        np.add.at(self._in_gap.reshape(-1), at + not_below, times)
-        np.add.at(self._tied.reshape(-1), (at + below)[equal], times[equal])
-        self._give_up(reaching)
+        np.add.at(self._gaps.reshape(-1), at + not_below, times)
+        np.add.at(self._ties.reshape(-1), (at + above)[equal], times[equal])
+        self._raise_cutoffs(reaching)
 
-    def _give_up(self, rows):
-        """Raises the bar to the last image that can be among the first R."""
-        before = np.cumsum(self._in_gap[rows, :-1], axis=1)
-        before += np.arange(1, before.shape[1] + 1)
-        hopeful = np.count_nonzero(before <= self._relevant[rows, np.newaxis], axis=1)
-        last = self._own[rows, hopeful - 1]
+    def _raise_cutoffs(self, rows):
+        """Raises cutoffs to the last positive that can still be among the first R."""
+        ranks = np.cumsum(self._gaps[rows, :-1], axis=1)
+        ranks += np.arange(1, ranks.shape[1] + 1)
+        within = np.count_nonzero(
+            ranks <= self._num_positives[rows, np.newaxis], axis=1
+        )
+        last = self._positives[rows, within - 1]
         _, highest = extremes(last.dtype)
-        self._last_hopeful[rows] = np.where(hopeful > 0, last, highest)
+        self._cutoffs[rows] = np.where(within > 0, last, highest)
 
 
-def _rows(tile, rows):
+def _take_rows(values, rows):
     # Of a transposed tile, taking columns of the tile itself is several times faster.
-    if tile.flags.c_contiguous:
-        return tile[rows]
-    return np.take(tile.T, rows, axis=1).T
+    if values.flags.c_contiguous:
+        return values[rows]
+    return np.take(values.T, rows, axis=1).T
 
 
 def _keys(rows, values, each=1):
-    """Integers that rise with the row, and in a row as the value falls.
+    """Gives integers that rise with the row, and in a row as the value falls.
 
     Args:
         rows: (r,) integers from 0 to 2^30.
@@ -362,7 +408,7 @@ def _keys(rows, values, each=1):
         each: values in a row.
     """
     if values.dtype == np.float32:
-        # Of equal sign, floats are in the order of their bits. Adding 0 mends −0.
+        # Of equal sign, floats are in the order of their bits. Adding 0 turns −0 to 0.
         bits = (values + np.float32(0)).view(np.int32)
         values = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
     return np.repeat(rows.astype(np.int64) << 33, each) - values

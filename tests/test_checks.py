@@ -4,6 +4,8 @@ import pytest
 
 from keras_dml._checks import checked_embeddings
 from keras_dml._checks import checked_floats
+from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
 
 
@@ -63,3 +65,46 @@ def test_float_widths_may_mix():
 def test_pairs_that_cannot_be_compared_are_refused(gallery, message):
     with pytest.raises(ValueError, match=message):
         checked_pair(np.ones((2, 3)), gallery)
+
+
+@pytest.mark.parametrize("value", [1, 9, np.int64(9), np.uint8(1)])
+def test_integers_in_range_become_python_integers(value):
+    assert checked_integer(value, "k", 1, 9) == value
+    assert type(checked_integer(value, "k", 1, 9)) is int
+
+
+@pytest.mark.parametrize("value", [0, 10, 2.0, "2", None, True])
+def test_anything_else_is_refused_by_name_and_range(value):
+    with pytest.raises(ValueError, match="k must be an integer, 1 … 9; got "):
+        checked_integer(value, "k", 1, 9)
+
+
+def test_range_may_be_open_above():
+    assert checked_integer(10**30, "k", 1) == 10**30
+    with pytest.raises(ValueError, match="k must be an integer, at least 1; got 0"):
+        checked_integer(0, "k", 1)
+
+
+@pytest.mark.parametrize("ks", [(4, 1), [4, 1], np.array([4, 1], np.int32)])
+def test_ranks_become_python_integers_in_order(ks):
+    assert checked_ks(ks) == (4, 1)
+    assert {type(k) for k in checked_ks(ks)} == {int}
+
+
+@pytest.mark.parametrize(
+    ("ks", "message"),
+    [
+        (5, "ks must be a sequence; got 5"),
+        ((), "not empty"),
+        ((1, 2, 1), "must be distinct"),
+        ((1, 0), "ks holds 0"),
+        ((-3,), "ks holds -3"),
+        ((1.0,), "ks holds 1.0"),
+        ((True,), "ks holds True"),
+        ("12", "ks holds '1'"),
+    ],
+)
+def test_anything_else_is_refused_with_an_example(ks, message):
+    with pytest.raises(ValueError, match=message) as error:
+        checked_ks(ks)
+    assert "such as ks=(1, 2, 4, 8)" in str(error.value)

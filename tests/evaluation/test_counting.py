@@ -1,27 +1,24 @@
-import sys
-
 import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
+from keras_dml.evaluation._ranking import counting
 from keras_dml.evaluation._ranking.counting import rank_counts
-
-# `keras_dml.evaluation._ranking.counting` is the module; its tiles are made small here.
-module = sys.modules[rank_counts.__module__]
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(module, "SIDE", 64)
-    monkeypatch.setattr(module, "CODE_SIDE", 64)
+    monkeypatch.setattr(counting, "SIDE", 64)
+    monkeypatch.setattr(counting, "CODE_SIDE", 64)
 
 
 def counts_of(*arguments):
     def measure(counts):
-        return np.array([counts.above, counts.tied, counts.best_ties])
+        return np.array(
+            [counts.negatives_above, counts.negatives_tied, counts.positives_tied]
+        )
 
     return rank_counts(*arguments, measure)
 
@@ -35,10 +32,10 @@ def test_copies_of_an_image_in_another_class_tie_exactly_with_it(dim, itself):
     rows = np.concatenate([images, images, images])
     classes = np.concatenate([np.arange(150), np.arange(150), 299 - np.arange(150)])
     gallery = None if itself else rows
-    above, tied, own = counts_of(rows, classes, gallery, classes)
+    above, negatives, positives = counts_of(rows, classes, gallery, classes)
     np.testing.assert_array_equal(above[:300], 0)
-    np.testing.assert_array_equal(tied[:300], 1)
-    np.testing.assert_array_equal(own[:300], 1 if itself else 2)
+    np.testing.assert_array_equal(negatives[:300], 1)
+    np.testing.assert_array_equal(positives[:300], 1 if itself else 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
@@ -49,12 +46,12 @@ def test_memory_mapped_rows_of_any_float_are_measured(tmp_path, dtype):
     np.save(tmp_path / "rows.npy", rows)
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r").view(dtype)
     expected = recall_at_k(rows.astype(np.float32), classes)
-    assert 0 < expected[1] < 1
+    assert 0 < expected["recall@1"] < 1
     assert recall_at_k(mapped, classes) == expected
 
 
 def test_only_a_block_of_a_memory_mapped_array_is_read_at_a_time(monkeypatch):
-    monkeypatch.setattr(sys.modules[unit_rows.__module__], "_BLOCK_VALUES", 8 * 50)
+    monkeypatch.setattr("keras_dml._similarity._SCALED_VALUES", 8 * 50)
     rows_read = []
 
     class Watched(np.ndarray):
