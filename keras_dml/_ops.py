@@ -113,7 +113,6 @@ else:
     ops = types.SimpleNamespace(
         any=tf.reduce_any,
         arange=tf.range,
-        broadcast_to=tf.broadcast_to,
         cast=tf.cast,
         convert_to_numpy=lambda x: tf.convert_to_tensor(x).numpy(),
         convert_to_tensor=tf.convert_to_tensor,

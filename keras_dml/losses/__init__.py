@@ -1,7 +1,14 @@
-"""Losses that rival the normalized softmax; they need Keras alone.
+"""Losses of deep metric learning, to compare the normalized softmax with.
 
 Those on pairs take (labels, embeddings); those on proxies take (labels, cosines), which
-`keras_dml.layers.Proxies` gives and whose weights it holds.
+`keras_dml.layers.Proxies` computes and whose weights it holds.
+
+A new loss is a file here with one class: a `PairLoss` whose `batch_loss` computes a
+number from the pairs of a batch, or a `ProxyLoss` whose `image_losses` computes one for
+each image from its cosines. It is registered with
+`keras.saving.register_keras_serializable`, has its arguments in `get_config`, and is
+listed below. `contrastive.py` and `cos_face.py` show how, and
+`tests/losses/check_loss.py` has what every loss must pass.
 """
 
 from keras_dml.losses.arc_face import ArcFace
@@ -11,6 +18,7 @@ from keras_dml.losses.lifted_structure import LiftedStructure
 from keras_dml.losses.multi_similarity import MultiSimilarity
 from keras_dml.losses.n_pairs import NPairs
 from keras_dml.losses.pair_loss import PairLoss
+from keras_dml.losses.pairwise_distances import pairwise_distances
 from keras_dml.losses.proxy_anchor import ProxyAnchor
 from keras_dml.losses.proxy_loss import ProxyLoss
 from keras_dml.losses.proxy_nca import ProxyNCA
@@ -32,4 +40,5 @@ __all__ = [
     "ProxyNCAPlusPlus",
     "TripletHard",
     "TripletSemiHard",
+    "pairwise_distances",
 ]

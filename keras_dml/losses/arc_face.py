@@ -1,12 +1,13 @@
 """ArcFace: softmax with a margin of the angle."""
 
 import math
+from typing import Any
 
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import softmax_loss
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 
@@ -27,6 +28,7 @@ class ArcFace(ProxyLoss):
     Args:
         margin: in radians, from 0 to below π. The default, 0.5, is the paper's.
         scale: above 0. The default, 64, is the paper's (its `s`).
+        name: Keras's.
         **kwargs: those of `ProxyLoss`.
 
     Call arguments:
@@ -37,7 +39,7 @@ class ArcFace(ProxyLoss):
         ValueError: if an argument is out of range, or as in `ProxyLoss`.
 
     Example:
-        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> cosines = keras_dml.layers.Proxies(4)(embedder.output)
         >>> model = keras.Model(embedder.input, cosines)
         >>> model.compile("sgd", keras_dml.losses.ArcFace(), metrics=["accuracy"])
 
@@ -45,25 +47,28 @@ class ArcFace(ProxyLoss):
         [Deng et al., 2019](https://arxiv.org/abs/1801.07698), equation 3.
     """
 
-    def __init__(self, margin=0.5, scale=64.0, name="arc_face", **kwargs):
-        """Checks the arguments; the class docstring has them."""
+    def __init__(
+        self,
+        margin: float = 0.5,
+        scale: float = 64.0,
+        name: str = "arc_face",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.margin = checked_number(margin, "margin", least=0, example=0.5)
-        if self.margin >= math.pi:
-            raise ValueError(
-                f"margin is an angle in radians, below π, such as 0.5; got {margin!r}."
-            )
+        self.margin = checked_number(
+            margin, "margin, in radians,", least=0, below=math.pi, example=0.5
+        )
         self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
-    def losses(self, is_own, cosines):
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-7))
         turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
         beyond = cosines - self.margin * math.sin(self.margin)
         turned = ops.where(cosines >= -math.cos(self.margin), turned, beyond)
         logits = self.scale * ops.where(is_own, turned, cosines)
-        return softmax_loss(logits, is_own)
+        return keras.losses.categorical_crossentropy(is_own, logits, from_logits=True)
 
-    def get_config(self):
-        """Adds margin and scale to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, margin and scale included."""
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

@@ -1,17 +1,20 @@
 """Contrastive loss over all pairs of a batch."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_mean
+from keras_dml.losses._masked import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses.pairwise_distances import pairwise_distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class Contrastive(PairLoss):
-    """Draws the images of a class together and pushes others a margin apart.
+    """Pulls images of one class together and pushes others a margin apart.
 
     `½ mean_p D(p)² + ½ mean_n max(margin - D(n), 0)²`, `D` being the Euclidean distance
     of a pair, p all pairs of one class and n all pairs of two classes.
@@ -28,6 +31,7 @@ class Contrastive(PairLoss):
         margin: above 0. The default, 1, is TensorFlow Addons' and
             pytorch-metric-learning's; the paper names none. Unit vectors are
             at most 2 apart.
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -39,26 +43,32 @@ class Contrastive(PairLoss):
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.Contrastive())
-        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = embedder.fit(batches, verbose=0)
 
     Reference:
         [Hadsell, Chopra & LeCun, 2006](https://doi.org/10.1109/CVPR.2006.100),
         equation 4.
     """
 
-    def __init__(self, margin=1.0, name="contrastive", **kwargs):
-        """Checks the margin; the class docstring has the arguments."""
+    def __init__(
+        self, margin: float = 1.0, name: str = "contrastive", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", above=0, example=1.0)
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
-        squares = distances(embeddings, squared=True)
-        missing = ops.relu(self.margin - distances(embeddings))
+        squares = pairwise_distances(embeddings, squared=True)
+        missing = ops.relu(self.margin - pairwise_distances(embeddings))
         together = masked_mean(squares, positives)
         apart = masked_mean(ops.square(missing), negatives)
         return (together + apart) / 2
 
-    def get_config(self):
-        """Adds the margin to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the margin included."""
         return {**super().get_config(), "margin": self.margin}

@@ -1,10 +1,12 @@
 """CosFace: softmax with a margin of the cosine."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import softmax_loss
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 
@@ -22,6 +24,7 @@ class CosFace(ProxyLoss):
     Args:
         margin: 0 or more. The default, 0.35, is the paper's.
         scale: above 0. The default, 64, is the paper's (its `s`).
+        name: Keras's.
         **kwargs: those of `ProxyLoss`.
 
     Call arguments:
@@ -32,7 +35,7 @@ class CosFace(ProxyLoss):
         ValueError: if an argument is out of range, or as in `ProxyLoss`.
 
     Example:
-        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> cosines = keras_dml.layers.Proxies(4)(embedder.output)
         >>> model = keras.Model(embedder.input, cosines)
         >>> model.compile("sgd", keras_dml.losses.CosFace(), metrics=["accuracy"])
 
@@ -40,17 +43,24 @@ class CosFace(ProxyLoss):
         [Wang et al., 2018](https://arxiv.org/abs/1801.09414), equation 4.
     """
 
-    def __init__(self, margin=0.35, scale=64.0, name="cos_face", **kwargs):
-        """Checks the arguments; the class docstring has them."""
+    def __init__(
+        self,
+        margin: float = 0.35,
+        scale: float = 64.0,
+        name: str = "cos_face",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", least=0, example=0.35)
         self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
-    def losses(self, is_own, cosines):
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         cosines = ops.where(is_own, cosines - self.margin, cosines)
-        return softmax_loss(self.scale * cosines, is_own)
+        return keras.losses.categorical_crossentropy(
+            is_own, self.scale * cosines, from_logits=True
+        )
 
-    def get_config(self):
-        """Adds margin and scale to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, margin and scale included."""
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}

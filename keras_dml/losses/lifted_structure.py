@@ -1,13 +1,16 @@
 """Lifted structure loss."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_log_sum_exp
-from keras_dml.losses._batch import masked_mean
+from keras_dml.losses._masked import masked_logsumexp
+from keras_dml.losses._masked import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses.pairwise_distances import pairwise_distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -25,6 +28,7 @@ class LiftedStructure(PairLoss):
 
     Args:
         margin: above 0. The default, 1, is the paper's.
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -36,25 +40,31 @@ class LiftedStructure(PairLoss):
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.LiftedStructure())
-        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = embedder.fit(batches, verbose=0)
 
     Reference:
         [Song et al., 2016](https://arxiv.org/abs/1511.06452), equation 4.
     """
 
-    def __init__(self, margin=1.0, name="lifted_structure", **kwargs):
-        """Checks the margin; the class docstring has the arguments."""
+    def __init__(
+        self, margin: float = 1.0, name: str = "lifted_structure", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", above=0, example=1.0)
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
-        between = distances(embeddings)
-        pull = masked_log_sum_exp(self.margin - between, negatives)
+        between = pairwise_distances(embeddings)
+        pull = masked_logsumexp(self.margin - between, negatives)
         structure = between + ops.logaddexp(pull[:, None], pull[None, :])
         losses = ops.square(ops.relu(structure)) / 2
         return masked_mean(losses, positives)
 
-    def get_config(self):
-        """Adds the margin to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the margin included."""
         return {**super().get_config(), "margin": self.margin}

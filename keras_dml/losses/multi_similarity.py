@@ -1,13 +1,16 @@
 """Multi-similarity loss."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
 from keras_dml.layers import l2_normalize
-from keras_dml.losses._batch import masked_log_sum_exp
-from keras_dml.losses._batch import masked_max
-from keras_dml.losses._batch import masked_min
+from keras_dml.losses._masked import masked_logsumexp
+from keras_dml.losses._masked import masked_max
+from keras_dml.losses._masked import masked_min
 from keras_dml.losses.pair_loss import PairLoss
 
 
@@ -34,6 +37,7 @@ class MultiSimilarity(PairLoss):
         base: the paper's λ, a cosine. The default, 0.5, is that of the authors' code
             and pytorch-metric-learning, whose documentation gives 1 for the paper.
         epsilon: the slack of the mining, 0 or more; the paper's ε, 0.1.
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -45,7 +49,10 @@ class MultiSimilarity(PairLoss):
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.MultiSimilarity())
-        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = embedder.fit(batches, verbose=0)
 
     Reference:
         [Wang et al., 2019](https://arxiv.org/abs/1904.06627), equations 11, 12 and 15;
@@ -54,21 +61,22 @@ class MultiSimilarity(PairLoss):
 
     def __init__(
         self,
-        alpha=2.0,
-        beta=50.0,
-        base=0.5,
-        epsilon=0.1,
-        name="multi_similarity",
-        **kwargs,
-    ):
-        """Checks the arguments; the class docstring has them."""
+        alpha: float = 2.0,
+        beta: float = 50.0,
+        base: float = 0.5,
+        epsilon: float = 0.1,
+        name: str = "multi_similarity",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.alpha = checked_number(alpha, "alpha", above=0, example=2.0)
         self.beta = checked_number(beta, "beta", above=0, example=50.0)
         self.base = checked_number(base, "base", example=0.5)
         self.epsilon = checked_number(epsilon, "epsilon", least=0, example=0.1)
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
         embeddings = l2_normalize(embeddings)
         cosines = embeddings @ ops.transpose(embeddings)
@@ -86,15 +94,15 @@ class MultiSimilarity(PairLoss):
             cosines + self.epsilon > farthest_positive,
         )
         together = ops.softplus(
-            masked_log_sum_exp(self.alpha * (self.base - cosines), is_hard_positive)
+            masked_logsumexp(self.alpha * (self.base - cosines), is_hard_positive)
         )
         apart = ops.softplus(
-            masked_log_sum_exp(self.beta * (cosines - self.base), is_hard_negative)
+            masked_logsumexp(self.beta * (cosines - self.base), is_hard_negative)
         )
         return ops.mean(together / self.alpha + apart / self.beta)
 
-    def get_config(self):
-        """Adds alpha, beta, base and epsilon to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, alpha, beta, base and epsilon included."""
         return {
             **super().get_config(),
             "alpha": self.alpha,

@@ -1,10 +1,13 @@
 """N-pairs loss."""
 
+from typing import Any
+
 import keras
 
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_log_sum_exp
-from keras_dml.losses._batch import masked_mean
+from keras_dml.losses._masked import masked_logsumexp
+from keras_dml.losses._masked import masked_mean
 from keras_dml.losses.pair_loss import PairLoss
 
 
@@ -29,6 +32,7 @@ class NPairs(PairLoss):
     products that the caller computes.
 
     Args:
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -41,17 +45,21 @@ class NPairs(PairLoss):
     Example:
         >>> features = keras.Model(embedder.input, embedder.layers[-1].input)
         >>> features.compile("sgd", keras_dml.losses.NPairs())
-        >>> features.fit(class_balanced_batches(train, 37, 2))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=4, images_per_class=2, image_size=28
+        ... )
+        >>> history = features.fit(batches, verbose=0)
 
     Reference:
         [Sohn, 2016](https://papers.nips.cc/paper/6200), equation 7.
     """
 
-    def __init__(self, name="n_pairs", **kwargs):
-        """Takes the arguments that every `PairLoss` takes."""
+    def __init__(self, name: str = "n_pairs", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
         positions = ops.arange(ops.shape(embeddings)[0])
         is_earlier = positions[None, :] < positions[:, None]
@@ -59,9 +67,7 @@ class NPairs(PairLoss):
         is_anchor = ops.logical_and(earlier == 0, ops.any(positives, axis=-1))
         is_positive = earlier == 1
         products = embeddings @ ops.transpose(embeddings)
-        partition = masked_log_sum_exp(
-            products, ops.broadcast_to(is_positive, ops.shape(products))
-        )
+        partition = masked_logsumexp(products, is_positive[None, :])
         losses = partition[:, None] - products
         is_pair = ops.logical_and(is_anchor[:, None], is_positive[None, :])
         return masked_mean(losses, ops.logical_and(is_pair, positives))

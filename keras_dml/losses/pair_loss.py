@@ -1,25 +1,24 @@
-"""What the losses on pairs of a batch share."""
+"""The base class of losses on pairs of a batch."""
+
+from __future__ import annotations
 
 import math
 
-import keras
-
-from keras_dml._ops import Loss
-from keras_dml._ops import dtype_name
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import checked_labels
+from keras_dml.losses._label_loss import LabelLoss
 
 
-class PairLoss(Loss):
-    """A loss on pairs of images of the batch; subclasses say which, and how.
+class PairLoss(LabelLoss):
+    """A loss on pairs of images of the batch, which subclasses write in `batch_loss`.
 
     The pairs are those within the batch that the loss is given. Under
     `MirroredStrategy` that is the batch of one replica: no pair spans two of them,
     and the gradient is the mean of the replicas' own. Give each replica whole classes.
 
     A batch without a pair that the loss could use costs 0, with a gradient of 0. One
-    with a NaN, an infinity, or an embedding whose square length is infinite costs NaN,
-    and so a training that diverged can't pass unnoticed.
+    with a NaN, an infinity, or an embedding whose squared length is infinite costs
+    NaN, so that a training that diverged does not go unnoticed.
 
     The arithmetic is float32 or wider. Labels are compared as they are, before Keras
     makes float32 of them, in which those from 2²⁴ on collide; but JAX, unless told
@@ -27,9 +26,9 @@ class PairLoss(Loss):
     belong to single images, so there are no sample weights.
 
     Args:
+        name: Keras's.
         reduction: Keras's; "sum" multiplies the value by the size of the batch.
         dtype: Keras's; by default `keras.backend.floatx()`, but no half precision.
-        name: Keras's.
 
     Call arguments:
         y_true: (batch,) or (batch, 1) integer labels of the classes.
@@ -37,55 +36,62 @@ class PairLoss(Loss):
 
     Raises:
         ValueError: if the shapes are others, or there are sample weights.
+
+    Example:
+        A loss of one's own: the mean distance of two images of one class.
+
+        >>> class Compactness(keras_dml.losses.PairLoss):
+        ...     def batch_loss(self, positives, negatives, embeddings):
+        ...         distances = keras_dml.losses.pairwise_distances(embeddings)
+        ...         is_pair = keras.ops.cast(positives, distances.dtype)
+        ...         return keras.ops.sum(distances * is_pair) / keras.ops.sum(is_pair)
+        >>> embeddings = np.array([[0.0, 0.0], [3.0, 4.0], [7.0, 7.0]])
+        >>> float(Compactness()(np.array([2, 2, 5]), embeddings))
+        5.0
     """
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
-        """Takes what every Keras loss takes."""
-        if dtype is None and keras.backend.floatx() != "float64":
-            dtype = "float32"
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Gives the loss of a batch."""
-        kind = type(self).__name__
-        if sample_weight is not None:
-            raise ValueError(
-                f"{kind} takes no sample_weight (nor class_weight), as its value does "
-                "not belong to single images. Leave it out."
-            )
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Computes the loss of a batch."""
+        self._refuse_sample_weight(sample_weight)
         y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) != 2:
             raise ValueError(
-                f"{kind} takes embeddings of shape (batch, dim); got "
+                f"{type(self).__name__} takes embeddings of shape (batch, dim); got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = checked_labels(y_true, y_pred, kind)
+        labels = self._checked_labels(y_true, y_pred)
         return super().__call__(labels[:, None] == labels[None, :], y_pred)
 
-    def call(self, same_class, embeddings):
-        """Gives each image the value of the batch, whose mean it is.
+    def call(self, same_class: Tensor, embeddings: Tensor) -> Tensor:
+        """Gives each image the value of the batch, so that Keras's mean is that value.
 
         Args:
             same_class: (batch, batch), 1 for two images of one class, else 0.
             embeddings: (batch, dim) floats.
+
+        Returns:
+            (batch,) times the same value.
         """
-        if dtype_name(embeddings.dtype) != "float64":
-            embeddings = ops.cast(embeddings, "float32")
+        embeddings = self._wide(embeddings)
         same_class = ops.cast(same_class, "bool")
         positions = ops.arange(ops.shape(embeddings)[0])
         other_image = positions[:, None] != positions[None, :]
-        value = self.value(
+        value = self.batch_loss(
             ops.logical_and(same_class, other_image),
             ops.logical_not(same_class),
             embeddings,
         )
-        # Comparisons with NaN are false, and so it would be no pair at all.
+        # Comparisons with NaN are false, so that a loss may find no pair and give 0.
         is_finite = ops.sum(ops.square(embeddings)) < math.inf
         value = ops.where(is_finite, value, math.nan)
         return ops.zeros_like(embeddings[:, 0]) + value
 
-    def value(self, positives, negatives, embeddings):
-        """Computes the loss of the batch.
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
+        """Computes the loss of the batch; a subclass must define it.
 
         Args:
             positives: (batch, batch) booleans, true for two images of one class.

@@ -1,34 +1,49 @@
 """Euclidean distances within a batch."""
 
+from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
 
 
-def distances(embeddings, squared=False):
-    """The distance of each embedding from each, `|x_i - x_j|`.
+def pairwise_distances(embeddings: Tensor, squared: bool = False) -> Tensor:
+    """Computes the distance of each embedding from each other, `|x_i - x_j|`.
 
-    What is within rounding of 0 counts as 0 and has a gradient of 0, as the root's own
-    is infinite there.
+    By `|x|² + |y|² - 2 x·y`, so with its rounding: what is within that of 0 (5e-7 of
+    the squared lengths in float32, 1e-15 in float64) counts as 0. There the gradient is
+    0 too, as the root's own is infinite.
+
+    TensorFlow Addons has the same in `losses.metric_learning.pairwise_distance`.
 
     Args:
         embeddings: (batch, dim) floats.
-        squared: leave the root out.
+        squared: whether to leave the root out.
 
     Returns:
-        (batch, batch), 0 or more.
+        (batch, batch) distances, 0 or more, of float64 for float64 and of float32 for
+        all other dtypes.
+
+    Example:
+        >>> corners = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+        >>> distances = keras_dml.losses.pairwise_distances(corners)
+        >>> keras.ops.convert_to_numpy(distances)
+        array([[0., 3., 4.],
+               [3., 0., 5.],
+               [4., 5., 0.]])
     """
+    embeddings = ops.convert_to_tensor(embeddings)
+    if dtype_name(embeddings.dtype) == "float64":
+        rounding = 1e-15
+    else:
+        embeddings = ops.cast(embeddings, "float32")
+        rounding = 5e-7
     # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
     products = embeddings @ ops.transpose(embeddings)
     lengths = ops.diagonal(products)
     lengths = lengths[:, None] + lengths[None, :]
-    found = lengths - 2 * products
-    if dtype_name(embeddings.dtype) == "float64":
-        rounding = 1e-15 * lengths
-    else:
-        rounding = 5e-7 * lengths
-    is_apart = found > rounding
+    squares = lengths - 2 * products
+    is_apart = squares > rounding * lengths
     if squared:
-        return ops.where(is_apart, found, 0)
+        return ops.where(is_apart, squares, 0)
     # The root never sees what is left out, or its gradient would be 0 times infinity.
-    root = ops.sqrt(ops.where(is_apart, found, 1))
+    root = ops.sqrt(ops.where(is_apart, squares, 1))
     return ops.where(is_apart, root, 0)

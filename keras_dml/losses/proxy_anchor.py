@@ -1,17 +1,20 @@
 """Proxy-Anchor loss."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_log_sum_exp
-from keras_dml.losses._batch import masked_mean
+from keras_dml.losses._masked import masked_logsumexp
+from keras_dml.losses._masked import masked_mean
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class ProxyAnchor(ProxyLoss):
-    """Each proxy draws its class in the batch and pushes the rest of it away.
+    """Pulls the images of its class to each proxy and pushes all others away.
 
     `mean_{p with images} log(1 + Σ_{x of p} exp(-alpha (s(x, p) - margin)))
     + mean_p log(1 + Σ_{x not of p} exp(alpha (s(x, p) + margin)))`,
@@ -26,6 +29,7 @@ class ProxyAnchor(ProxyLoss):
     Args:
         margin: the paper's δ, 0 or more. The default, 0.1, is the paper's.
         alpha: the paper's α, above 0; its value is 32.
+        name: Keras's.
         **kwargs: those of `ProxyLoss`; a reduction of "sum" multiplies the value by the
             size of the batch.
 
@@ -38,7 +42,7 @@ class ProxyAnchor(ProxyLoss):
             `ProxyLoss`.
 
     Example:
-        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> cosines = keras_dml.layers.Proxies(4)(embedder.output)
         >>> model = keras.Model(embedder.input, cosines)
         >>> model.compile("sgd", keras_dml.losses.ProxyAnchor(), metrics=["accuracy"])
 
@@ -46,33 +50,36 @@ class ProxyAnchor(ProxyLoss):
         [Kim et al., 2020](https://arxiv.org/abs/2003.13911), equation 4.
     """
 
-    def __init__(self, margin=0.1, alpha=32.0, name="proxy_anchor", **kwargs):
-        """Checks the arguments; the class docstring has them."""
+    def __init__(
+        self,
+        margin: float = 0.1,
+        alpha: float = 32.0,
+        name: str = "proxy_anchor",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", least=0, example=0.1)
         self.alpha = checked_number(alpha, "alpha", above=0, example=32.0)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Gives the loss of a batch."""
-        if sample_weight is not None:
-            raise ValueError(
-                "ProxyAnchor takes no sample_weight (nor class_weight), as its value "
-                "does not belong to single images. Leave it out."
-            )
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Computes the loss of a batch."""
+        self._refuse_sample_weight(sample_weight)
         return super().__call__(y_true, y_pred)
 
-    def losses(self, is_own, cosines):
-        """Gives each image the value of the batch, whose mean it is."""
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
+        """Gives each image the value of the batch, so that their mean is that value."""
         together = ops.softplus(
-            masked_log_sum_exp(self.alpha * (self.margin - cosines), is_own, axis=0)
+            masked_logsumexp(self.alpha * (self.margin - cosines), is_own, axis=0)
         )
         is_other = ops.logical_not(is_own)
         apart = ops.softplus(
-            masked_log_sum_exp(self.alpha * (cosines + self.margin), is_other, axis=0)
+            masked_logsumexp(self.alpha * (cosines + self.margin), is_other, axis=0)
         )
         together = masked_mean(together, ops.any(is_own, axis=0))
         return ops.zeros_like(cosines[:, 0]) + together + ops.mean(apart)
 
-    def get_config(self):
-        """Adds margin and alpha to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, margin and alpha included."""
         return {**super().get_config(), "margin": self.margin, "alpha": self.alpha}

@@ -1,26 +1,28 @@
-"""What the losses on proxies share."""
+"""The base class of losses on the cosines of images with proxies."""
+
+from __future__ import annotations
 
 import math
 
-import keras
-
-from keras_dml._ops import Loss
-from keras_dml._ops import dtype_name
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import checked_labels
+from keras_dml.losses._label_loss import LabelLoss
 
 
-class ProxyLoss(Loss):
-    """A loss on the cosines of images with one proxy a class; subclasses say which.
+class ProxyLoss(LabelLoss):
+    """A loss on the cosines of images with proxies, which subclasses write.
+
+    They do so in `image_losses`. There is one proxy a class.
 
     The arithmetic is float32 or wider. A label that is no class number makes the loss
-    NaN on every backend, and so can't pass unnoticed; but JAX, unless told otherwise,
-    cuts integers of 64 bits to 32 before the loss sees them, so that there 2³² is 0.
+    NaN on every backend, so that it does not go unnoticed; but JAX, unless told
+    otherwise, cuts integers of 64 bits to 32 before the loss sees them, so that there
+    2³² is 0.
 
     Args:
+        name: Keras's.
         reduction: Keras's.
         dtype: Keras's; by default `keras.backend.floatx()`, but no half precision.
-        name: Keras's.
 
     Call arguments:
         y_true: (batch,) or (batch, 1) class numbers from 0.
@@ -28,25 +30,30 @@ class ProxyLoss(Loss):
 
     Raises:
         ValueError: if the shapes are others, or there are fewer than 2 classes.
+
+    Example:
+        A loss of one's own: 1 minus the cosine of the image's own class.
+
+        >>> class Alignment(keras_dml.losses.ProxyLoss):
+        ...     def image_losses(self, is_own, cosines):
+        ...         return 1 - keras.ops.sum(keras.ops.where(is_own, cosines, 0), -1)
+        >>> cosines = np.array([[1.0, 0.0], [0.0, 0.5]])
+        >>> float(Alignment()(np.array([0, 1]), cosines))
+        0.25
     """
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype=None):
-        """Takes what every Keras loss takes."""
-        if dtype is None and keras.backend.floatx() != "float64":
-            dtype = "float32"
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Gives the loss of a batch."""
-        kind = type(self).__name__
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Computes the loss of a batch."""
         y_pred = ops.convert_to_tensor(y_pred)
         if len(y_pred.shape) != 2 or y_pred.shape[1] == 1:
             raise ValueError(
-                f"{kind} takes cosines of shape (batch, classes) with 2 classes or "
-                "more, as keras_dml.layers.Proxies gives; got "
+                f"{type(self).__name__} takes cosines of shape (batch, classes) with 2 "
+                "classes or more, as keras_dml.layers.Proxies gives; got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = checked_labels(y_true, y_pred, kind)
+        labels = self._checked_labels(y_true, y_pred)
         numbers = ops.cast(labels, "int32")
         # Neither 2³² nor 0.7 is class 0, which the cast makes of them.
         is_number = ops.cast(numbers, labels.dtype) == labels
@@ -54,21 +61,22 @@ class ProxyLoss(Loss):
         is_own = ops.logical_and(numbers[:, None] == classes, is_number[:, None])
         return super().__call__(is_own, y_pred, sample_weight)
 
-    def call(self, is_own, cosines):
-        """Gives the loss of each image.
+    def call(self, is_own: Tensor, cosines: Tensor) -> Tensor:
+        """Computes the loss of each image, NaN where its label is no class number.
 
         Args:
             is_own: (batch, classes), 1 for the image's own class, else 0.
             cosines: (batch, classes) floats.
+
+        Returns:
+            (batch,).
         """
-        if dtype_name(cosines.dtype) != "float64":
-            cosines = ops.cast(cosines, "float32")
         is_own = ops.cast(is_own, "bool")
-        losses = self.losses(is_own, cosines)
+        losses = self.image_losses(is_own, self._wide(cosines))
         return ops.where(ops.any(is_own, axis=-1), losses, math.nan)
 
-    def losses(self, is_own, cosines):
-        """Computes the loss of each image.
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
+        """Computes the loss of each image; a subclass must define it.
 
         Args:
             is_own: (batch, classes) booleans, true for the image's own class.

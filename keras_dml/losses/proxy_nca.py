@@ -1,16 +1,19 @@
 """Proxy-NCA."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_log_sum_exp
+from keras_dml.losses._masked import masked_logsumexp
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class ProxyNCA(ProxyLoss):
-    """Nearer to the proxy of the own class than to those of the others.
+    """Pulls images to the proxy of their class, relative to all other proxies.
 
     For an image x of class y, averaged over the batch,
 
@@ -23,6 +26,7 @@ class ProxyNCA(ProxyLoss):
     Args:
         temperature: above 0. The paper has none, which is 1, the default; with 1/9 it
             is the baseline of the paper on Proxy-NCA++.
+        name: Keras's.
         **kwargs: those of `ProxyLoss`.
 
     Call arguments:
@@ -33,7 +37,7 @@ class ProxyNCA(ProxyLoss):
         ValueError: if the temperature is out of range, or as in `ProxyLoss`.
 
     Example:
-        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> cosines = keras_dml.layers.Proxies(4)(embedder.output)
         >>> model = keras.Model(embedder.input, cosines)
         >>> model.compile("sgd", keras_dml.losses.ProxyNCA(), metrics=["accuracy"])
 
@@ -41,19 +45,21 @@ class ProxyNCA(ProxyLoss):
         [Movshovitz-Attias et al., 2017](https://arxiv.org/abs/1703.07464), section 3.
     """
 
-    def __init__(self, temperature=1.0, name="proxy_nca", **kwargs):
-        """Checks the temperature; the class docstring has the arguments."""
+    def __init__(
+        self, temperature: float = 1.0, name: str = "proxy_nca", **kwargs: Any
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.temperature = checked_number(
             temperature, "temperature", above=0, example=1.0
         )
 
-    def losses(self, is_own, cosines):
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         logits = (2 * cosines - 2) / self.temperature
         own = ops.sum(ops.where(is_own, logits, 0), axis=-1)
-        return masked_log_sum_exp(logits, ops.logical_not(is_own)) - own
+        others = masked_logsumexp(logits, ops.logical_not(is_own))
+        return others - own
 
-    def get_config(self):
-        """Adds the temperature to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the temperature included."""
         return {**super().get_config(), "temperature": self.temperature}

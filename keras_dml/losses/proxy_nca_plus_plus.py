@@ -1,9 +1,11 @@
-"""The loss of Proxy-NCA++."""
+"""Proxy-NCA++."""
+
+from typing import Any
 
 import keras
 
 from keras_dml._checks import checked_number
-from keras_dml.losses._batch import softmax_loss
+from keras_dml._ops import Tensor
 from keras_dml.losses.proxy_loss import ProxyLoss
 
 
@@ -18,11 +20,12 @@ class ProxyNCAPlusPlus(ProxyLoss):
     `D_z = |x - p_z|² = 2 - 2 cos_z` of unit vectors. The 2 cancels: this is
     the normalized softmax with half the temperature, 1/18 by default.
     It is pytorch-metric-learning's `ProxyNCALoss` with `softmax_scale=1 / temperature`.
-    The paper's other means (max pooling, layer normalization, batches of a few classes,
-    a larger learning rate for the proxies) are not the loss's.
+    The paper's other changes (max pooling, layer normalization, batches of a few
+    classes, a larger learning rate for the proxies) are not part of the loss.
 
     Args:
         temperature: above 0. The default, 1/9, is the paper's.
+        name: Keras's.
         **kwargs: those of `ProxyLoss`.
 
     Call arguments:
@@ -33,7 +36,7 @@ class ProxyNCAPlusPlus(ProxyLoss):
         ValueError: if the temperature is out of range, or as in `ProxyLoss`.
 
     Example:
-        >>> cosines = keras_dml.layers.Proxies(100)(embedder.output)
+        >>> cosines = keras_dml.layers.Proxies(4)(embedder.output)
         >>> model = keras.Model(embedder.input, cosines)
         >>> model.compile("sgd", keras_dml.losses.ProxyNCAPlusPlus())
 
@@ -42,17 +45,22 @@ class ProxyNCAPlusPlus(ProxyLoss):
         [the authors' code](https://github.com/euwern/proxynca_pp).
     """
 
-    def __init__(self, temperature=1 / 9, name="proxy_nca_plus_plus", **kwargs):
-        """Checks the temperature; the class docstring has the arguments."""
+    def __init__(
+        self,
+        temperature: float = 1 / 9,
+        name: str = "proxy_nca_plus_plus",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.temperature = checked_number(
             temperature, "temperature", above=0, example=0.11
         )
 
-    def losses(self, is_own, cosines):
+    def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
-        return softmax_loss((2 * cosines - 2) / self.temperature, is_own)
+        logits = (2 * cosines - 2) / self.temperature
+        return keras.losses.categorical_crossentropy(is_own, logits, from_logits=True)
 
-    def get_config(self):
-        """Adds the temperature to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the temperature included."""
         return {**super().get_config(), "temperature": self.temperature}

@@ -1,15 +1,18 @@
 """Triplet loss with the hardest positive and negative."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_max
-from keras_dml.losses._batch import masked_mean
-from keras_dml.losses._batch import masked_min
+from keras_dml.losses._masked import masked_max
+from keras_dml.losses._masked import masked_mean
+from keras_dml.losses._masked import masked_min
 from keras_dml.losses.pair_loss import PairLoss
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses.pairwise_distances import pairwise_distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -32,6 +35,7 @@ class TripletHard(PairLoss):
         margin: above 0. The default, 0.2, is one of the paper's.
         soft: the paper's softplus in place of margin and hinge.
         squared: square the distances.
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -44,7 +48,10 @@ class TripletHard(PairLoss):
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.TripletHard())
-        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = embedder.fit(batches, verbose=0)
 
     Reference:
         [In Defense of the Triplet Loss](https://arxiv.org/abs/1703.07737), equation 5
@@ -52,17 +59,23 @@ class TripletHard(PairLoss):
     """
 
     def __init__(
-        self, margin=0.2, soft=False, squared=False, name="triplet_hard", **kwargs
-    ):
-        """Checks the arguments; the class docstring has them."""
+        self,
+        margin: float = 0.2,
+        soft: bool = False,
+        squared: bool = False,
+        name: str = "triplet_hard",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", above=0, example=0.2)
         self.soft = checked_bool(soft, "soft")
         self.squared = checked_bool(squared, "squared")
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
-        between = distances(embeddings, self.squared)
+        between = pairwise_distances(embeddings, self.squared)
         gaps = masked_max(between, positives) - masked_min(between, negatives)
         losses = ops.softplus(gaps) if self.soft else ops.relu(gaps + self.margin)
         has_both = ops.logical_and(
@@ -70,8 +83,8 @@ class TripletHard(PairLoss):
         )
         return masked_mean(losses, has_both)
 
-    def get_config(self):
-        """Adds margin, soft and squared to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, margin, soft and squared included."""
         return {
             **super().get_config(),
             "margin": self.margin,

@@ -1,15 +1,18 @@
 """Triplet loss with semi-hard negatives."""
 
+from typing import Any
+
 import keras
 
 from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_number
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.losses._batch import masked_max
-from keras_dml.losses._batch import masked_mean
-from keras_dml.losses._batch import masked_min
+from keras_dml.losses._masked import masked_max
+from keras_dml.losses._masked import masked_mean
+from keras_dml.losses._masked import masked_min
 from keras_dml.losses.pair_loss import PairLoss
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses.pairwise_distances import pairwise_distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
@@ -33,6 +36,7 @@ class TripletSemiHard(PairLoss):
     Args:
         margin: above 0. The default, 0.2, is FaceNet's.
         squared: square the distances, as FaceNet does.
+        name: Keras's.
         **kwargs: those of `PairLoss`.
 
     Call arguments:
@@ -45,21 +49,31 @@ class TripletSemiHard(PairLoss):
 
     Example:
         >>> embedder.compile("sgd", keras_dml.losses.TripletSemiHard())
-        >>> embedder.fit(class_balanced_batches(train, 15, 5))
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = embedder.fit(batches, verbose=0)
 
     Reference:
         [FaceNet](https://arxiv.org/abs/1503.03832), section 3.
     """
 
-    def __init__(self, margin=0.2, squared=True, name="triplet_semi_hard", **kwargs):
-        """Checks the arguments; the class docstring has them."""
+    def __init__(
+        self,
+        margin: float = 0.2,
+        squared: bool = True,
+        name: str = "triplet_semi_hard",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
         self.margin = checked_number(margin, "margin", above=0, example=0.2)
         self.squared = checked_bool(squared, "squared")
 
-    def value(self, positives, negatives, embeddings):
+    def batch_loss(
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+    ) -> Tensor:
         """Computes the loss of the batch."""
-        between = distances(embeddings, self.squared)
+        between = pairwise_distances(embeddings, self.squared)
         # (anchor, positive, negative)
         is_farther = ops.logical_and(
             negatives[:, None, :], between[:, None, :] > between[:, :, None]
@@ -71,8 +85,8 @@ class TripletSemiHard(PairLoss):
         has_negative = ops.any(negatives, axis=-1, keepdims=True)
         return masked_mean(losses, ops.logical_and(positives, has_negative))
 
-    def get_config(self):
-        """Adds margin and squared to the configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, margin and squared included."""
         return {
             **super().get_config(),
             "margin": self.margin,

@@ -62,5 +62,7 @@ def test_hand_worked_value_is_tensorflow_addons_mean_over_one_pair_of_each_kind(
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan")])
 def test_wrong_margin_is_refused(margin):
-    with pytest.raises(ValueError, match=r"^margin must be above 0, such as 1.0; got"):
+    with pytest.raises(
+        ValueError, match=r"^margin must be a number above 0, such as 1.0; got"
+    ):
         Contrastive(margin)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from keras_dml._ops import ops
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses import pairwise_distances
 from tests.gradients import gradients
 
 
@@ -15,7 +15,7 @@ from tests.gradients import gradients
 def test_equal_the_differences_lengths(seed, scale, squared):
     x = scale * np.random.default_rng(seed).normal(size=(7, 5))
     expected = np.linalg.norm(x[:, None] - x[None], axis=-1) ** (2 if squared else 1)
-    found = distances(ops.convert_to_tensor(x.astype("float32")), squared)
+    found = pairwise_distances(ops.convert_to_tensor(x.astype("float32")), squared)
     atol = 1e-3 * expected.max()
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, 1e-3, atol)
 
@@ -25,9 +25,9 @@ def test_equal_the_differences_lengths(seed, scale, squared):
 def test_equal_rows_are_0_apart_with_a_gradient_of_0(scale, squared):
     x = np.random.default_rng(0).normal(size=(1, 300))
     x = np.repeat(scale * x, 4, axis=0).astype("float32")
-    found = distances(ops.convert_to_tensor(x), squared)
+    found = pairwise_distances(ops.convert_to_tensor(x), squared)
     assert not ops.convert_to_numpy(found).any()
     (gradient,) = gradients(
-        keras.layers.Identity(), lambda y: ops.sum(distances(y, squared)), x
+        keras.layers.Identity(), lambda y: ops.sum(pairwise_distances(y, squared)), x
     )
     assert not gradient.any()

@@ -44,5 +44,5 @@ def test_hand_worked_value():
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan")])
 def test_wrong_temperature_is_refused(temperature):
-    with pytest.raises(ValueError, match=r"^temperature must be above 0"):
+    with pytest.raises(ValueError, match=r"^temperature must be a number above 0"):
         ProxyNCA(temperature)

@@ -51,5 +51,5 @@ def test_is_the_normalized_softmax_with_half_the_temperature():
 
 @pytest.mark.parametrize("temperature", [0, -1, float("nan")])
 def test_wrong_temperature_is_refused(temperature):
-    with pytest.raises(ValueError, match=r"^temperature must be above 0"):
+    with pytest.raises(ValueError, match=r"^temperature must be a number above 0"):
         ProxyNCAPlusPlus(temperature)

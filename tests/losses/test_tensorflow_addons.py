@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_dml import losses
 from keras_dml._ops import ops
-from keras_dml.losses.pairwise_distances import distances
+from keras_dml.losses import pairwise_distances
 from tests.losses.peer import SIZES
 from tests.losses.peer import draw_batch
 from tests.losses.peer import unit
@@ -100,5 +100,5 @@ def test_contrastive_is_the_mean_of_those_of_both_kinds_of_pairs(seed, size, mar
 def test_distances_are_its_pairwise_distances(squared):
     _, x = draw_batch(0, 4, 3)
     expected = tfa.losses.metric_learning.pairwise_distance(x, squared)
-    found = ops.convert_to_numpy(distances(ops.convert_to_tensor(x), squared))
+    found = ops.convert_to_numpy(pairwise_distances(ops.convert_to_tensor(x), squared))
     np.testing.assert_allclose(found, expected, 1e-4, 1e-5)

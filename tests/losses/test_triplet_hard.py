@@ -83,7 +83,9 @@ def test_hand_worked_values():
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan")])
 def test_wrong_margin_is_refused(margin):
-    with pytest.raises(ValueError, match=r"^margin must be above 0, such as 0.2; got"):
+    with pytest.raises(
+        ValueError, match=r"^margin must be a number above 0, such as 0.2; got"
+    ):
         TripletHard(margin)
 
 

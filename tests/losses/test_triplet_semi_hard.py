@@ -80,7 +80,9 @@ def test_farthest_negative_is_taken_where_none_is_farther_than_the_positive():
 
 @pytest.mark.parametrize("margin", [0, -1, float("nan"), float("inf"), "x", None])
 def test_wrong_margin_is_refused(margin):
-    with pytest.raises(ValueError, match=r"^margin must be above 0, such as 0.2; got"):
+    with pytest.raises(
+        ValueError, match=r"^margin must be a number above 0, such as 0.2; got"
+    ):
         TripletSemiHard(margin)
 
 
