@@ -1,8 +1,17 @@
 """Stochastic gradient descent by PyTorch's rule."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
 import keras
 
+from keras_dml._checks import checked_number
 from keras_dml._ops import Optimizer
+from keras_dml._ops import Tensor
 from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
 from keras_dml._ops import weight_path
@@ -21,71 +30,83 @@ class SGD(Optimizer):
     w = w - learning_rate * multiplier * v
     ```
 
-    Keras's own `SGD(weight_decay=...)` is another rule: it shrinks the weights apart
-    from the momentum, and it folds the learning rate into the momentum, which
+    Keras's own `SGD(weight_decay=...)` follows another rule: it shrinks the weights
+    apart from the momentum, and it folds the learning rate into the momentum, which
     differs as soon as the learning rate changes. The L2 term reaches every trained
     variable: class weights and the scale and offset of batch normalization included.
 
-    A `NormalizedSoftmax` that draws its classes is updated by row, on TensorFlow: a
-    step changes the rows that it has drawn and no others. Before the rule is applied to
-    a row that k steps have passed over, it makes up for what momentum would have done
-    in them, at the present learning rate:
+    The class weights of a `NormalizedSoftmax` with `sampled_classes` are updated by row
+    on TensorFlow: a step changes the rows that it has drawn and no others. A row that
+    was not drawn in the last k steps first gets what momentum would have done to it in
+    those steps, at the present learning rate, and then the rule above:
 
     ```
     w = w - learning_rate * multiplier * (momentum + ... + momentum**k) * v
     v = momentum**k * v
     ```
 
-    So with l2 of 0 a row that is drawn ends where the rule puts it that moves every row
-    in every step, given the same gradients; between two turns it lags behind by that
-    sum. `set_multiplier` and `reset_momentum` let all rows make up for it first. L2
-    counts in the steps that draw the row alone, and changes the length of a normalized
-    weight, not its direction. Without skipped steps it is the rule itself. Where the
-    gradient is dense, as on other backends, all rows follow the rule in every step.
+    So with l2 of 0 a drawn row ends where it would if every step updated every row,
+    given the same gradients; until it is drawn again it lacks that sum.
+    `set_multiplier` and `reset_momentum` add it to all rows first. L2 counts only in
+    the steps that draw the row; it changes the length of a normalized weight, not its
+    direction. A row that every step draws follows the rule above exactly. Where the
+    gradient is dense, as on other backends, every step updates all rows.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
-    variable stays as it is while the layers around it train, batch normalization in
-    training mode included, which `trainable = False` would not let happen.
+    variable stays as it is while the layers around it train, and batch normalization
+    stays in training mode, which it would not with `trainable = False`.
 
     Args:
-        learning_rate: a positive float, a
+        learning_rate: a float above 0, a
             `keras.optimizers.schedules.LearningRateSchedule` or a callable. The
             default, 0.01, is the paper's for three of its four data sets.
         momentum: from 0 to below 1. The paper's is 0.9.
         l2: weight decay, 0 or more; PyTorch calls it `weight_decay`. The paper's is
             1e-4.
-        **kwargs: what every Keras optimizer takes, except `weight_decay`.
+        **kwargs: those of every Keras optimizer, except `weight_decay`.
 
     Raises:
         ValueError: if learning_rate, momentum or l2 is out of range, or `weight_decay`
             is given.
 
     Example:
-        >>> keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4)
+        >>> model.compile(
+        ...     keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4),
+        ...     keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ... )
+        >>> model.optimizer.build(model.trainable_variables)
+        >>> model.optimizer.set_multiplier(trunk.trainable_variables, 0.1)
 
     Reference:
         [torch.optim.SGD](https://pytorch.org/docs/stable/generated/torch.optim.SGD.html)
     """
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, l2=0.0, **kwargs):
-        """Checks the arguments; the class docstring has them."""
-        if isinstance(learning_rate, (int, float)) and not learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; got {learning_rate}.")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be from 0 to below 1; got {momentum}.")
-        if not l2 >= 0:
-            raise ValueError(f"l2 must be 0 or more, such as 1e-4; got {l2}.")
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        l2: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(learning_rate, Real):
+            checked_number(learning_rate, "learning_rate", above=0, example=0.01)
+        momentum = checked_number(momentum, "momentum", least=0, below=1, example=0.9)
+        l2 = checked_number(l2, "l2", least=0, example=1e-4)
         if kwargs.pop("weight_decay", None) is not None:
             raise ValueError(
                 "weight_decay is Keras's decoupled decay; use l2 for the term that is "
                 "added to the gradient."
             )
         super().__init__(learning_rate=learning_rate, **kwargs)
-        self.momentum = float(momentum)
-        self.l2 = float(l2)
+        self.momentum = momentum
+        self.l2 = l2
 
-    def build(self, variables):
-        """Creates one velocity for each of the model's trained variables."""
+    def build(self, variables: Sequence[Any]) -> None:
+        """Creates the optimizer's variables.
+
+        Args:
+            variables: the model's trainable variables.
+        """
         if self.built:
             return
         super().build(variables)
@@ -93,10 +114,10 @@ class SGD(Optimizer):
             self.add_variable_from_reference(variable, name="velocity")
             for variable in variables
         ]
-        # For variables that are updated by row: the step from which each row rests. In
-        # float32, which is exact to 2²⁴ steps, as GPUs scatter it.
-        self.rested_since = [
-            self.add_variable(variable.shape[:1], "zeros", "float32", name="rested")
+        # For each row of a variable that is updated by row, how many steps it includes;
+        # None for other variables. In float32, exact to 2²⁴ steps, as GPUs scatter it.
+        self.row_steps = [
+            self.add_variable(variable.shape[:1], "zeros", "float32", name="row_steps")
             if getattr(variable, "updates_by_row", False)
             else None
             for variable in variables
@@ -105,7 +126,7 @@ class SGD(Optimizer):
             (len(variables),), initializer="ones", name="multipliers"
         )
 
-    def set_multiplier(self, variables, multiplier):
+    def set_multiplier(self, variables: Iterable[Any], multiplier: float) -> None:
         """Multiplies the learning rate of some variables from the next step on.
 
         The multiplier is a variable itself: a training step that is compiled already
@@ -120,8 +141,7 @@ class SGD(Optimizer):
             ValueError: if multiplier is out of range, the optimizer is not built yet,
                 or it does not train one of the variables.
         """
-        if not multiplier >= 0:
-            raise ValueError(f"multiplier must be 0 or more; got {multiplier}.")
+        multiplier = checked_number(multiplier, "multiplier", least=0)
         if not self.built:
             raise ValueError(
                 "the optimizer has no variables yet; call "
@@ -136,72 +156,84 @@ class SGD(Optimizer):
                     f"this optimizer does not train {weight_path(variable)}; give "
                     "variables of the model that it was built for."
                 ) from None
-        self._catch_up()
+        self._apply_skipped_steps()
         self.multipliers.assign(values)
 
-    def reset_momentum(self):
-        """Sets every velocity to zero, as in an optimizer that has not stepped yet."""
-        self._catch_up()
+    def reset_momentum(self) -> None:
+        """Sets every velocity to zero, as in an optimizer that has made no step yet."""
+        self._apply_skipped_steps()
         for velocity in self.velocities:
             velocity.assign(ops.zeros(velocity.shape, velocity.dtype))
 
-    def update_step(self, gradient, variable, learning_rate):
-        """Applies the rule to one variable, or to the rows of it that were touched."""
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
+        """Updates a variable by the rule, or those rows of it that have a gradient.
+
+        Args:
+            gradient: of the variable's shape, or a `tf.IndexedSlices` of some rows.
+            variable: one that the optimizer was built for.
+            learning_rate: before the multiplier.
+        """
         index = self._get_variable_index(variable)
-        velocity = self.velocities[index]
+        velocity, row_steps = self.velocities[index], self.row_steps[index]
         rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
-        if self.rested_since[index] is not None and is_sparse(gradient):
+        if row_steps is not None and is_sparse(gradient):
             self._update_rows(*rows_and_values(gradient), variable, rate)
             return
         gradient = ops.cast(gradient, variable.dtype) + self.l2 * variable
         self.assign(velocity, self.momentum * velocity + gradient)
         self.assign_sub(variable, rate * velocity)
-        if self.rested_since[index] is not None:
-            now = ops.zeros(variable.shape[:1], "float32") + self._next_step()
-            self.assign(self.rested_since[index], now)
+        if row_steps is not None:
+            steps = ops.zeros(variable.shape[:1], "float32") + self._next_step()
+            self.assign(row_steps, steps)
 
     def _update_rows(self, rows, gradient, variable, rate):
+        """Updates some rows, each (rows, dim), by their skipped steps and this one."""
         index = self._get_variable_index(variable)
-        velocity, rested_since = self.velocities[index], self.rested_since[index]
-        left, coasting = self._of_rest(gather_rows(rested_since, rows), velocity.dtype)
+        velocity, row_steps = self.velocities[index], self.row_steps[index]
+        decay, total = self._skipped_steps(gather_rows(row_steps, rows), velocity.dtype)
         before = gather_rows(velocity, rows)
-        coasted = coasting * before
-        gradient = gradient + self.l2 * (gather_rows(variable, rows) - rate * coasted)
-        moved = self.momentum * left * before + gradient
-        self.assign(velocity, as_rows(rows, moved))
-        self.assign_sub(variable, as_rows(rows, rate * (coasted + moved)))
-        next_step = ops.zeros_like(rows, dtype="float32") + self._next_step()
-        self.assign(rested_since, as_rows(rows, next_step))
+        skipped = total * before
+        gradient = gradient + self.l2 * (gather_rows(variable, rows) - rate * skipped)
+        after = self.momentum * decay * before + gradient
+        self.assign(velocity, as_rows(rows, after))
+        self.assign_sub(variable, as_rows(rows, rate * (skipped + after)))
+        steps = ops.zeros_like(rows, dtype="float32") + self._next_step()
+        self.assign(row_steps, as_rows(rows, steps))
 
     def _next_step(self):
         return ops.cast(self.iterations + 1, "float32")
 
-    def _of_rest(self, rested_since, dtype):
-        """(rows, 1): the share left of a velocity, and how often it has counted."""
-        # Somebody may have set the iterations back.
-        step = ops.cast(self.iterations, "float32")
-        skipped = ops.maximum(step - rested_since, 0.0)[:, None]
-        left = self.momentum**skipped
-        coasting = self.momentum * (1 - left) / (1 - self.momentum)
-        return ops.cast(left, dtype), ops.cast(coasting, dtype)
+    def _skipped_steps(self, row_steps, dtype):
+        """Gives what momentum does in the k steps that each row has skipped.
 
-    def _catch_up(self):
-        """Moves all rows that rest to where momentum would have taken them by now."""
-        for index, rested_since in enumerate(self.rested_since):
+        Returns:
+            (decay, total), each (rows, 1): momentum**k, the share that is left of the
+            velocity, and momentum + ... + momentum**k, how often it moves the row.
+        """
+        step = ops.cast(self.iterations, "float32")
+        # Somebody may have set the iterations back.
+        skipped = ops.maximum(step - row_steps, 0.0)[:, None]
+        decay = self.momentum**skipped
+        total = self.momentum * (1 - decay) / (1 - self.momentum)
+        return ops.cast(decay, dtype), ops.cast(total, dtype)
+
+    def _apply_skipped_steps(self):
+        """Moves all rows to where momentum would have taken them by now."""
+        for index, row_steps in enumerate(self.row_steps):
             step = ops.cast(self.iterations, "float32")
-            if rested_since is None or not ops.any(rested_since < step):
+            if row_steps is None or not ops.any(row_steps < step):
                 continue
             variable = self._trainable_variables[index]
             velocity = self.velocities[index]
             rate = self.learning_rate * self.multipliers[index]
-            left, coasting = self._of_rest(rested_since, velocity.dtype)
-            coasting = ops.cast(rate, velocity.dtype) * coasting
-            variable.assign(variable - coasting * velocity)
-            velocity.assign(left * velocity)
-            rested_since.assign(ops.zeros(rested_since.shape, "float32") + step)
+            decay, total = self._skipped_steps(row_steps, velocity.dtype)
+            total = ops.cast(rate, velocity.dtype) * total
+            variable.assign(variable - total * velocity)
+            velocity.assign(decay * velocity)
+            row_steps.assign(ops.zeros(row_steps.shape, "float32") + step)
 
-    def get_config(self):
-        """Adds momentum and l2 to the optimizer's configuration."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, momentum and l2 included."""
         config = super().get_config()
         config.pop("weight_decay", None)
         return {**config, "momentum": self.momentum, "l2": self.l2}

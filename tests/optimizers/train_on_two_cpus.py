@@ -2,7 +2,7 @@
 
 python -m tests.optimizers.train_on_two_cpus POLICY
 
-The first of three epochs is a warm-up, in which the lower layer is to stay as it is.
+In the first of three epochs the lower layer is frozen.
 """
 
 import json
@@ -38,11 +38,11 @@ def train(strategy):
     x = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
     labels = np.arange(32) % 4
     options = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    warm_up = keras_dml.training.FreezeTrunk(trunk)
-    model.fit(x, labels, epochs=1, callbacks=[warm_up], **options)
-    warm = model.get_weights()
-    model.fit(x, labels, epochs=3, initial_epoch=1, callbacks=[warm_up], **options)
-    return before, warm, model.get_weights()
+    freeze = keras_dml.training.FreezeTrunk(trunk)
+    model.fit(x, labels, epochs=1, callbacks=[freeze], **options)
+    frozen = model.get_weights()
+    model.fit(x, labels, epochs=3, initial_epoch=1, callbacks=[freeze], **options)
+    return before, frozen, model.get_weights()
 
 
 def apart(some, others):
@@ -51,15 +51,15 @@ def apart(some, others):
 
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-start, warm, mirrored = train(two)
+start, frozen, mirrored = train(two)
 _, _, single = train(tf.distribute.get_strategy())
 print(
     json.dumps(
         {
             "replicas": two.num_replicas_in_sync,
-            "trunk_moved_in_warm_up": apart(start[:2], warm[:2]),
-            "classes_moved_in_warm_up": apart(start[2:], warm[2:]),
-            "trunk_moved_after": apart(warm[:2], mirrored[:2]),
+            "trunk_moved_while_frozen": apart(start[:2], frozen[:2]),
+            "classes_moved_while_frozen": apart(start[2:], frozen[2:]),
+            "trunk_moved_after": apart(frozen[:2], mirrored[:2]),
             "apart": apart(mirrored, single),
         }
     )
