@@ -54,7 +54,7 @@ _CLAIMS = flags.DEFINE_multi_enum(
     "claim",
     list(claims.CLAIMS),
     list(claims.CLAIMS),
-    "A claim to test; may be repeated.",
+    "A claim to test.",
 )
 flags.mark_flags_as_required(["config", "output_dir"])
 

@@ -67,7 +67,7 @@ _SEEDS = flags.DEFINE_list(
     "seeds", ["0", "1", "2"], "Every loss is trained once with each of these."
 )
 _LOSSES = flags.DEFINE_multi_enum(
-    "loss", list(LOSSES), list(LOSSES), "A loss to compare; may be repeated."
+    "loss", list(LOSSES), list(LOSSES), "A loss to compare."
 )
 _RATES = flags.DEFINE_integer(
     "rates", 5, "The most learning rates to try for a loss.", lower_bound=3

@@ -23,7 +23,10 @@ from keras_dml import evaluation
 from keras_dml._files import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of experiments/configs/.", lock_config=True
+    "config",
+    None,
+    "A file of experiments/configs/, the one of the run.",
+    lock_config=True,
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
 _MODEL = flags.DEFINE_string("model", None, "The embedding.keras of a run.")

@@ -20,7 +20,7 @@ from experiments._lib.build import load_data
 from keras_dml import data
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(PAPER_LOADERS), "Which data set.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds it.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
 _IMAGES = flags.DEFINE_boolean(
     "images", True, "Decode every image; without, only check that its file exists."
 )

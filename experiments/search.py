@@ -24,7 +24,7 @@ _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _INDEX = flags.DEFINE_string(
     "index", None, "An index that experiments.index wrote. Default: RUN/index."
 )
-_IMAGES = flags.DEFINE_multi_string("image", None, "An image file; may be repeated.")
+_IMAGES = flags.DEFINE_multi_string("image", None, "An image file to search for.")
 _K = flags.DEFINE_integer("k", 5, "How many neighbors to find.", lower_bound=1)
 flags.mark_flags_as_required(["run", "image"])
 

@@ -12,7 +12,7 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   metrics.json       metrics on the test classes: exact, binary, through the index; NMI
   report/            retrieved images and training curves; open index.html
   config.json        the settings
-  log.csv            loss, accuracy and recall after each epoch
+  log.csv            loss and recall after each epoch
   tensorboard/       the same, for TensorBoard
 """
 
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
     print(
         f"Training {config.trunk} on {len(train):,} images of "
         f"{len(train.class_names):,} classes with {strategy.num_replicas_in_sync} "
-        f"replica(s); writing {run}"
+        f"replica(s).\nWriting {run}"
     )
 
     with tempfile.TemporaryDirectory() as checkpoints:

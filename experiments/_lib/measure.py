@@ -28,8 +28,8 @@ def measure(
         )
     if config.nmi_starts:
         print(
-            f"Measuring; NMI clusters {len(test):,} embeddings {config.nmi_starts} "
-            "times, which --config.nmi_starts=0 leaves out."
+            f"Measuring; --config.nmi_starts=0 skips the {config.nmi_starts} runs of "
+            "k-means for NMI."
         )
     queries, query_labels, gallery, gallery_labels = test.query_and_gallery(embeddings)
     index = search.calibrated_neighbors(
