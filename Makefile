@@ -47,10 +47,11 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JA
 			tests/layers tests/losses tests/models/test_embedding_model.py \
 			tests/models/test_classifier.py \
 			tests/models/test_pixel_preprocessing.py \
-			tests/models/test_pixel_normalization.py tests/models/test_torch_weights.py \
-			tests/models/test_resnet50.py tests/models/test_googlenet.py \
-			tests/models/test_bn_inception.py tests/models/test_hub_trunk.py \
-			tests/models/test_efficientnet_lite0.py tests/optimizers || exit; \
+			tests/models/test_pixel_normalization.py \
+			tests/models/checkpoints/test_torch_weights.py \
+			tests/models/trunks/test_resnet50.py tests/models/trunks/test_googlenet.py \
+			tests/models/trunks/test_bn_inception.py tests/models/trunks/test_hub.py \
+			tests/models/trunks/test_efficientnet_lite0.py tests/optimizers || exit; \
 	done
 
 # TensorFlow Addons needs a TensorFlow and a Python of its time.
@@ -69,7 +70,7 @@ ADDONS_PYTHON ?= python3.11
 test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlow Addons
 	.venv-addons/bin/$(PYTEST) tests/layers tests/losses tests/optimizers \
 		tests/training tests/serving tests/models/test_embedding_model.py \
-		tests/models/test_pixel_normalization.py tests/models/test_conv4.py \
+		tests/models/test_pixel_normalization.py tests/models/trunks/test_conv4.py \
 		tests/models/test_pixel_preprocessing.py tests/evaluation/test_embed.py \
 		tests/evaluation/test_retrieval_evaluation.py tests/test_ops.py \
 		tests/data/test_class_balanced_batches.py tests/experiments/test_addons.py \

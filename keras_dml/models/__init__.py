@@ -1,5 +1,6 @@
 """Trunks, the embedding model and the classifier; they need Keras alone."""
 
+from keras_dml.models._checkpoints.published_file import checkpoint_hash
 from keras_dml.models.classifier import Classifier
 from keras_dml.models.embedding_model import embedding_model
 from keras_dml.models.pixel_normalization import PixelNormalization
@@ -12,6 +13,7 @@ __all__ = [
     "Classifier",
     "PixelNormalization",
     "PixelPreprocessing",
+    "checkpoint_hash",
     "embedding_model",
     "trunk",
 ]

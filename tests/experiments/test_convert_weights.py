@@ -102,7 +102,7 @@ def test_checkpoint_of_another_network_is_refused_by_its_tensors(tmp_path):
 def test_checkpoint_of_another_hash_than_its_name_says_is_refused(tmp_path):
     file = tmp_path / "resnet50-0676ba61.pth"
     torch.save({}, file)
-    with pytest.raises(ValueError, match="not the file that its name promises"):
+    with pytest.raises(ValueError, match="not the file that its name says"):
         convert(file, tmp_path / "resnet50.weights.h5")
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import gc
 import inspect
@@ -10,15 +9,15 @@ import pytest
 
 from keras_dml._ops import ops
 from keras_dml.models import TRUNKS
-from keras_dml.models import PixelPreprocessing
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
 from keras_dml.models._checkpoints.torch_weights import load_torch_weights
-from keras_dml.models._trunks.applications import APPLICATIONS
 from tests.gradients import gradients
 from tests.models import torch_parity
 from tests.models import torch_peers
-from tests.models.lively_trunk import lively_trunk
+
+# `trunk` is a function too, which hides the module of its name.
+MODULE = inspect.getmodule(trunk)
 
 # The modules of the published network that the trunk goes without.
 PUBLISHED = {
@@ -27,36 +26,12 @@ PUBLISHED = {
     "bn_inception": ("last_linear",),
     "efficientnet_lite0": ("_fc",),
 }
-OTHERS = set(TRUNKS) - {"conv4", *PUBLISHED}
 
 
 def pixels(side, seed=0):
     """Two images of noise."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (2, side, side, 3)).astype("float32")
-
-
-def family_of(model):
-    """The family whose preprocessing is in a trunk."""
-    (layer,) = [one for one in model.layers if isinstance(one, PixelPreprocessing)]
-    return layer.family
-
-
-def without_building(monkeypatch, name):
-    """A trunk whose application does nothing, and which of them was called."""
-    called = []
-
-    def constructor_of(application):
-        def constructor(include_top, weights, input_shape):
-            called.append((application, include_top, weights, input_shape))
-            return keras.layers.Identity()
-
-        return constructor
-
-    for one, (application, family) in list(APPLICATIONS.items()):
-        replaced = constructor_of(application.__name__), family
-        monkeypatch.setitem(APPLICATIONS, one, replaced)
-    return trunk(name, (40, 40, 3)), called
 
 
 def test_trunks_are_ours_and_every_other_model_of_keras_applications():
@@ -70,65 +45,6 @@ def test_trunks_are_ours_and_every_other_model_of_keras_applications():
     assert TRUNKS[: len(ours)] == tuple(ours)
     assert set(TRUNKS) == {*ours, *map(str.lower, constructors)}
     assert len(set(TRUNKS)) == len(TRUNKS) == len(constructors) + len(ours) - 1
-
-
-@pytest.mark.parametrize("name", sorted(OTHERS))
-def test_preprocessing_is_the_family_that_has_the_model(name, monkeypatch):
-    model, called = without_building(monkeypatch, name)
-    ((application, *arguments),) = called
-    assert application.lower() == name
-    assert arguments == [False, None, (40, 40, 3)]
-    family = family_of(model)
-    if name.startswith("mobilenetv3"):
-        assert family == "mobilenet_v3"
-    else:
-        assert hasattr(getattr(keras.applications, family), application)
-        assert family != "imagenet_utils"
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("resnet101", "resnet"),
-        ("resnet50v2", "resnet_v2"),
-        ("vgg16", "vgg16"),
-        ("mobilenetv2", "mobilenet_v2"),
-        ("mobilenetv3small", "mobilenet_v3"),
-        ("efficientnetb0", "efficientnet"),
-        ("efficientnetv2b0", "efficientnet_v2"),
-        ("inceptionv3", "inception_v3"),
-        ("inceptionresnetv2", "inception_resnet_v2"),
-        ("convnexttiny", "convnext"),
-        ("densenet121", "densenet"),
-        ("nasnetmobile", "nasnet"),
-        ("xception", "xception"),
-    ],
-)
-def test_preprocessing_is_the_one_that_goes_with_the_weights(name, family, monkeypatch):
-    assert family_of(without_building(monkeypatch, name)[0]) == family
-
-
-def test_application_from_pixels_to_saved_embeddings(tmp_path):
-    model = lively_trunk("mobilenet", (64, 64, 3))
-    assert model.name == "mobilenet"
-    assert model.input_shape == (None, 64, 64, 3)
-    assert model.output_shape == (None, 2, 2, 1024)
-    (bare,) = [one for one in model.layers if isinstance(one, keras.Model)]
-    assert bare.count_params() == model.count_params()
-    preprocessed = keras.applications.mobilenet.preprocess_input(pixels(64))
-    np.testing.assert_allclose(
-        model.predict(pixels(64), verbose=0),
-        bare.predict(preprocessed, verbose=0),
-        1e-4,
-        1e-4,
-    )
-    embedder = embedding_model(model, 8)
-    embedder.save(tmp_path / "embedder.keras")
-    loaded = keras.saving.load_model(tmp_path / "embedder.keras")
-    found = loaded.predict(pixels(64), verbose=0)
-    np.testing.assert_array_equal(found, embedder.predict(pixels(64), verbose=0))
-    assert np.abs(found[0] - found[1]).max() > 0.01
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["conv4", "mobilenetv3small", "googlenet"])
@@ -156,11 +72,6 @@ def scrambled(name):
     return model, peer
 
 
-def published(name):
-    # `trunk` is a function too, which hides the module of its name.
-    return inspect.getmodule(trunk)._PUBLISHED[name]
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monkeypatch):
     expected, peer = scrambled(name)
@@ -169,8 +80,8 @@ def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monke
     file = str(tmp_path / "whole.pth")
     torch.save(peer.state_dict(), file)
     from_file = trunk(name, (64, 64, 3), file)
-    entry = dataclasses.replace(published(name), checkpoint=lambda: file)
-    monkeypatch.setitem(inspect.getmodule(trunk)._PUBLISHED, name, entry)
+    monkeypatch.setattr(MODULE, "download_checkpoint", lambda url: file)
+    monkeypatch.setattr(MODULE, "efficientnet_lite0_checkpoint", lambda: file)
     from_imagenet = trunk(name, (64, 64, 3), "imagenet")
     for model in from_file, from_imagenet:
         for found, wanted in zip(model.weights, expected.weights, strict=True):
@@ -180,7 +91,8 @@ def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monke
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_are_the_published_networks_but_for_what_is_left_out(name):
     model, peer = scrambled(name)
-    assert published(name).ignored_modules == PUBLISHED[name]
+    *_, ignored_modules = MODULE._TORCH_TRUNKS[name]
+    assert ignored_modules == PUBLISHED[name]
     kept = [
         parameter.numel()
         for path, parameter in peer.named_parameters()
@@ -196,7 +108,8 @@ def test_parameters_are_the_published_networks_but_for_what_is_left_out(name):
 )
 def test_imagenet_weights_are_those_of_torchvisions_first_recipe(name, weights):
     entry = getattr(torch_peers.torchvision_models(), weights).IMAGENET1K_V1
-    assert published(name).checkpoint.args == (entry.url,)
+    _, url, _ = MODULE._TORCH_TRUNKS[name]
+    assert url == entry.url
     # Its count is that of the network with one classifier of 1,000 classes.
     model, _ = scrambled(name)
     features = model.output_shape[-1]
@@ -206,8 +119,8 @@ def test_imagenet_weights_are_those_of_torchvisions_first_recipe(name, weights):
 
 def test_imagenet_weights_of_bn_inception_are_those_of_pretrainedmodels():
     settings = torch_peers.bn_inception_module().pretrained_settings["bninception"]
-    url = settings["imagenet"]["url"]
-    assert published("bn_inception").checkpoint.args == (url,)
+    _, url, _ = MODULE._TORCH_TRUNKS["bn_inception"]
+    assert url == settings["imagenet"]["url"]
 
 
 @pytest.mark.parametrize(

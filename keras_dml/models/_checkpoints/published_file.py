@@ -1,4 +1,4 @@
-"""Checkpoints fetched from where they are published."""
+"""Downloading published checkpoints, and comparing their SHA-256."""
 
 import hashlib
 import os
@@ -9,11 +9,11 @@ import keras
 
 
 def download_checkpoint(url: str) -> str:
-    """Fetches a file once, into Keras's `models` cache, and checks it each time.
+    """Downloads a file once, into Keras's `models` cache, and checks it at every call.
 
     Args:
-        url: its address, whose last part carries the beginning of the file's SHA-256
-            after a dash, as PyTorch's file names do: "resnet50-0676ba61.pth".
+        url: an address that ends in a file name with the first digits of the file's
+            SHA-256 after a dash, as PyTorch has them: ".../resnet50-0676ba61.pth".
 
     Returns:
         The path of the file.
@@ -39,10 +39,10 @@ def download_checkpoint(url: str) -> str:
 
 
 def checkpoint_hash(file: str | os.PathLike) -> str:
-    """The SHA-256 of a file, compared with the one in the file's name.
+    """Returns the SHA-256 of a checkpoint, compared with the one in its file name.
 
-    A published PyTorch checkpoint is called `name-<hash>.pth`, where <hash> is eight
-    or more of the first digits of its SHA-256.
+    A published PyTorch checkpoint is named `name-<hash>.pth`, where <hash> is the first
+    eight or more digits of its SHA-256. A name without a hash is not compared.
 
     Args:
         file: the checkpoint.
@@ -52,7 +52,13 @@ def checkpoint_hash(file: str | os.PathLike) -> str:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the name carries another hash than the file has.
+        ValueError: if the file has another hash than its name says.
+
+    Example:
+        >>> import pathlib
+        >>> written = pathlib.Path("network-9a129038.pth").write_bytes(b"weights")
+        >>> checkpoint_hash("network-9a129038.pth")
+        '9a129038...'
 
     Reference:
         `check_hash` of `torch.hub.load_state_dict_from_url`.
@@ -64,8 +70,8 @@ def checkpoint_hash(file: str | os.PathLike) -> str:
     named = re.search(r"-([0-9a-f]{8,64})\.", path.name)
     if named and not found.startswith(named[1]):
         raise ValueError(
-            f"checkpoint {str(file)!r} is not the file that its name promises: its "
-            f"SHA-256 starts with {found[: len(named[1])]}. Download it again, or take "
-            "the hash out of its name if the contents are meant."
+            f"checkpoint {str(file)!r} is not the file that its name says: its SHA-256 "
+            f"starts with {found[: len(named[1])]}. Download it again, or remove the "
+            "hash from its name if this content is meant."
         )
     return found

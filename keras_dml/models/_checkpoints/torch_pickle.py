@@ -5,16 +5,17 @@ import pickletools
 from typing import Any
 from typing import NamedTuple
 
-SAVE_ANEW = (
+SAVE_AGAIN = (
     "Download it again, or save it again with torch.save(model.state_dict(), file)."
 )
-"""What to do about a checkpoint that is not whole, for errors."""
+"""What to do about an incomplete checkpoint, for error messages."""
 
-_REMEDY = (
+_SAVE_WEIGHTS_ALONE = (
     "Save the weights alone: torch.save(model.state_dict(), file), or safetensors."
 )
-_MOST_AXES = 32  # NumPy's, before 2.0
+_MAX_AXES = 32  # NumPy's limit before 2.0
 
+# {name in the pickle: dtype of the storage}.
 _STORAGES = {
     "torch DoubleStorage": "float64",
     "torch FloatStorage": "float32",
@@ -27,7 +28,7 @@ _STORAGES = {
     "torch ByteStorage": "uint8",
     "torch BoolStorage": "bool",
 }
-_ADMITTED = {
+_ALLOWED_GLOBALS = {
     *_STORAGES,
     "collections OrderedDict",
     "torch._utils _rebuild_tensor",  # before PyTorch 0.4
@@ -37,26 +38,26 @@ _ADMITTED = {
 
 
 class StorageRecord(NamedTuple):
-    """A block of numbers that is kept outside the pickle.
+    """A block of numbers that is stored outside the pickle.
 
     Attributes:
-        dtype: a NumPy dtype's name, or "bfloat16".
-        key: its name in the checkpoint.
-        count: how many numbers the pickle says it has.
+        dtype: the name of a NumPy dtype, or "bfloat16".
+        key: the storage's name in the checkpoint.
+        length: how many numbers it has, as the pickle says.
     """
 
     dtype: str
     key: str
-    count: int
+    length: int
 
 
 class TensorRecord(NamedTuple):
-    """A tensor as a view of a storage; nothing in it has been checked but types.
+    """A tensor as a view of a storage, of which only the types have been checked.
 
     Attributes:
         storage: where its numbers are.
-        offset: the first one's position there, in numbers.
-        size: its shape.
+        offset: position of the first one in the storage, in numbers.
+        size: the shape.
         stride: steps between neighbors along each axis, in numbers.
     """
 
@@ -67,7 +68,7 @@ class TensorRecord(NamedTuple):
 
 
 class _Global(NamedTuple):
-    """An admitted "module name", which is never imported."""
+    """One of `_ALLOWED_GLOBALS`, "module name", which is never imported."""
 
     name: str
 
@@ -78,26 +79,26 @@ def read_torch_pickle(
     """Reads one pickle up to its end, to plain values and `TensorRecord`s.
 
     A pickle is a program, and Python's unpickler runs it: it imports what the pickle
-    names and calls it. This interpreter can't. `pickletools.genops` splits the bytes
-    into opcodes without running them; the opcodes known here are those with which
-    PyTorch writes weights (pickle protocol 2), and all others are refused. None of
-    them imports anything: a global is a string, compared with the few admitted here,
-    and any other is refused when it is named, before it could be used. None of them
-    calls, or sets an attribute of, what a pickle holds: REDUCE turns the admitted
-    names into the records above, which are immutable, and BUILD, by which a
-    state_dict gets its `_metadata`, is passed over. What comes out is made of None,
-    bool, int, float, str, tuple, list, dict and records.
+    names and calls it. This function does neither. `pickletools.genops` splits the
+    bytes into opcodes without running them; the opcodes handled here are those with
+    which PyTorch writes weights (pickle protocol 2), and all others are refused. No
+    opcode imports anything: a global is a string, compared with the few allowed ones,
+    and any other is refused as soon as it is named. No opcode calls, or sets an
+    attribute of, what a pickle holds: REDUCE turns the allowed names into the records
+    above, which are immutable, and BUILD, which gives a state_dict its `_metadata`, is
+    ignored. What comes out is made of None, bool, int, float, str, tuple, list, dict
+    and records.
 
-    Dictionary keys are None, numbers and strings, because the hash of nested tuples
-    can take for ever. Memory is bounded by the pickle's own length.
+    Dictionary keys are None, numbers and strings, because hashing nested tuples can
+    take forever. Memory is bounded by the length of the pickle.
 
     Args:
-        stream: positioned at the pickle's start, and left at its end. It is in
+        stream: positioned at the start of the pickle, and left at its end. It is in
             memory, so that a wrong length can't make a read allocate.
 
     Returns:
-        The pickled value, and {key: record} of the storages that it refers to. The
-        value's containers can hold themselves: don't walk or print them blindly.
+        The pickled value, and {key: record} of the storages that it refers to. A
+        container in the value may hold itself: don't print or traverse it blindly.
 
     Raises:
         ValueError: if the pickle names anything but tensors, or is damaged.
@@ -109,8 +110,8 @@ def read_torch_pickle(
     try:
         return _run(stream)
     except (IndexError, KeyError, TypeError, AttributeError) as error:
-        # An opcode found too little, or values of the wrong type, on the stack.
-        raise ValueError(f"its pickle is damaged. {SAVE_ANEW}") from error
+        # The stack was empty, or held values of the wrong type for an opcode.
+        raise ValueError(f"its pickle is damaged. {SAVE_AGAIN}") from error
 
 
 def _run(stream):
@@ -121,7 +122,7 @@ def _run(stream):
                 if argument != 2:
                     raise ValueError(
                         f"it is pickled with protocol {argument}, where PyTorch "
-                        f"writes 2. {_REMEDY}"
+                        f"writes 2. {_SAVE_WEIGHTS_ALONE}"
                     )
             case "STOP":
                 return stack.pop(), storages
@@ -173,11 +174,11 @@ def _run(stream):
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
             case "GLOBAL":
-                if argument not in _ADMITTED:
+                if argument not in _ALLOWED_GLOBALS:
                     name = argument.replace(" ", ".")
                     raise ValueError(
                         f"it holds more than tensors: {name}, which is refused and "
-                        f"was not run. {_REMEDY}"
+                        f"was not run. {_SAVE_WEIGHTS_ALONE}"
                     )
                 stack.append(_Global(argument))
             case "BINPERSID":
@@ -194,7 +195,7 @@ def _run(stream):
             case _:
                 raise ValueError(
                     f"its pickle has the opcode {opcode.name} at byte {position}, "
-                    f"with which PyTorch writes no weights. {_REMEDY}"
+                    f"which PyTorch does not write weights with. {_SAVE_WEIGHTS_ALONE}"
                 )
 
 
@@ -203,7 +204,7 @@ def _opcodes(stream):
         yield from pickletools.genops(stream)
     except ValueError as error:
         raise ValueError(
-            f"its pickle is cut off or damaged ({error}). {SAVE_ANEW}"
+            f"its pickle is cut off or damaged ({error}). {SAVE_AGAIN}"
         ) from error
 
 
@@ -211,10 +212,10 @@ def _reduce(name, arguments):
     match name.rpartition(" ")[2], _checked(arguments, tuple):
         case "OrderedDict", ():
             return {}
-        case "OrderedDict", (list() as pairs,):  # Python 2 wrote it so
-            made = _dict(pairs)
-            pairs.clear()  # or one list, named again and again, would fill the memory
-            return made
+        case "OrderedDict", (list() as pairs,):  # as Python 2 wrote it
+            result = _dict(pairs)
+            pairs.clear()  # or one list, used again and again, would fill the memory
+            return result
         case "_rebuild_tensor", (storage, offset, size, stride):
             return _tensor(storage, offset, size, stride)
         case "_rebuild_tensor_v2", (storage, offset, size, stride, _, _):
@@ -222,7 +223,7 @@ def _reduce(name, arguments):
         case "_rebuild_tensor_v2", (storage, offset, size, stride, _, _, flags):
             if flags:
                 raise ValueError(
-                    "it has a tensor whose numbers are kept negated or conjugated. "
+                    "it has a tensor whose numbers are stored negated or conjugated. "
                     "Save tensor.resolve_neg().resolve_conj()."
                 )
             return _tensor(storage, offset, size, stride)
@@ -233,9 +234,9 @@ def _reduce(name, arguments):
 
 def _tensor(storage, offset, size, stride):
     for numbers in (size, stride):
-        if len(_checked(numbers, tuple)) > _MOST_AXES:
+        if len(_checked(numbers, tuple)) > _MAX_AXES:
             raise ValueError(
-                f"it has a tensor of more than {_MOST_AXES} axes. {SAVE_ANEW}"
+                f"it has a tensor of more than {_MAX_AXES} axes. {SAVE_AGAIN}"
             )
         if not all(type(number) is int for number in numbers):
             raise TypeError("a size or stride is not an integer")
@@ -246,16 +247,19 @@ def _tensor(storage, offset, size, stride):
 
 def _storage(identifier):
     match identifier:
-        case ("storage", _Global(name), str() as key, str(), int() as count):
-            return StorageRecord(_STORAGES[name], key, count)
-        case ("storage", _Global(name), str() as key, str(), int() as count, None):
-            return StorageRecord(_STORAGES[name], key, count)
+        case ("storage", _Global(name), str() as key, str(), int() as length):
+            return StorageRecord(_STORAGES[name], key, length)
+        case ("storage", _Global(name), str() as key, str(), int() as length, None):
+            return StorageRecord(_STORAGES[name], key, length)
         case ("storage", _, _, _, _, tuple()):
             raise ValueError(
-                f"it has a view of a storage, as before PyTorch 0.4. {_REMEDY}"
+                "it has a view of a storage, which PyTorch before 0.4 wrote. "
+                f"{_SAVE_WEIGHTS_ALONE}"
             )
         case ("module", *_):
-            raise ValueError(f"it holds a whole module, with its code. {_REMEDY}")
+            raise ValueError(
+                f"it holds a whole module, with its code. {_SAVE_WEIGHTS_ALONE}"
+            )
     raise TypeError("not a storage")
 
 
@@ -271,5 +275,5 @@ def _key(key):
 
 def _checked(value, kind):
     if type(value) is not kind:
-        raise TypeError(f"a {kind.__name__} is wanted")
+        raise TypeError(f"expected a {kind.__name__}")
     return value

@@ -1,4 +1,4 @@
-"""PyTorch's weights put into a Keras trunk of the same architecture."""
+"""Assigning PyTorch's weights to a Keras model of the same architecture."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ import numpy as np
 
 from keras_dml._ops import weight_name
 
-_LISTED = 10
-
-# {Keras's name: (PyTorch's name, PyTorch's axes in Keras's order)}. PyTorch keeps a
-# convolution as (out, in, height, width), one of a group a channel as
-# (channels, 1, height, width), and a linear map as (out, in).
 _VECTOR = (0,)
-_PARTS = (
+
+# (layer, {Keras's name: (PyTorch's name, PyTorch's axes in Keras's order)}). PyTorch
+# stores the kernel of a convolution as (out, in, height, width), of a depthwise one as
+# (channels, 1, height, width), and of a linear layer as (out, in).
+_WEIGHTS = (
     (
         keras.layers.Conv2D,
         {"kernel": ("weight", (2, 3, 1, 0)), "bias": ("bias", _VECTOR)},
@@ -48,33 +47,33 @@ def load_torch_weights(
     """Assigns the tensors of a PyTorch state dict to a trunk, all of them or none.
 
     A layer takes the tensors of the PyTorch module that has its name, with "-" for
-    every "." (which Keras's PyTorch backend does not admit in a name): the layer
+    every "." (which Keras's PyTorch backend does not allow in a name): the layer
     "layer1-0-conv1" takes "layer1.0.conv1.weight". The model's own name and "-" may
-    come first, for modules whose name begins with "_", which TensorFlow does not admit
+    come first, for modules whose name begins with "_", which TensorFlow does not allow
     at the beginning.
 
     Args:
         model: a trunk of Conv2D, DepthwiseConv2D, Dense, BatchNormalization and
             layers without weights.
-        tensors: {PyTorch name: array}, floats of any width. They end as the trunk's
-            own dtype.
-        source: where the tensors are from, for the error's sake.
-        ignored_modules: PyTorch modules whose tensors may be there and are not taken,
-            such as a classifier's "fc". The `num_batches_tracked` of the trunk's own
-            batch norms, which Keras has no use for, is always passed over.
+        tensors: {PyTorch name: array}, floats of any width; they are cast to the dtype
+            of the trunk's weights.
+        source: where the tensors are from, for error messages.
+        ignored_modules: PyTorch modules whose tensors are ignored, such as a
+            classifier's "fc". The `num_batches_tracked` of the trunk's own batch
+            norms, which Keras does not use, is always ignored.
 
     Raises:
         ValueError: if tensors are missing, of another shape, not finite, or neither
-            taken nor passed over. Nothing has been assigned then.
+            used nor ignored. Nothing has been assigned then.
         TypeError: if the model has weights in a layer of another kind.
     """
-    wanted = _wanted(model)
+    wanted = _wanted_tensors(model)
     problems = {
         "missing": [name for name in wanted if name not in tensors],
         "unknown": [
             name
             for name in tensors
-            if name not in wanted and not _passed_over(name, wanted, ignored_modules)
+            if name not in wanted and not _is_ignored(name, wanted, ignored_modules)
         ],
         "of another shape": [],
         "not finite": [],
@@ -93,7 +92,7 @@ def load_torch_weights(
         if not np.isfinite(tensor).all():
             problems["not finite"].append(name)
         values.append((variable, tensor.transpose(axes)))
-    found = [f"{kind}: {_list(names)}" for kind, names in problems.items() if names]
+    found = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
     if found:
         raise ValueError(
             f"{source} does not hold the weights of {model.name}. {'; '.join(found)}. "
@@ -103,13 +102,13 @@ def load_torch_weights(
         variable.assign(value)
 
 
-def _wanted(model):
+def _wanted_tensors(model):
     """{PyTorch name: (Keras variable, axes)} of every weight of the model."""
     wanted = {}
     for layer in model.layers:
         if not layer.weights:
             continue
-        parts = next((parts for kind, parts in _PARTS if isinstance(layer, kind)), {})
+        parts = next((parts for kind, parts in _WEIGHTS if isinstance(layer, kind)), {})
         module = layer.name.removeprefix(f"{model.name}-").replace("-", ".")
         for variable in layer.weights:
             own_name = weight_name(variable)
@@ -124,12 +123,12 @@ def _wanted(model):
     return wanted
 
 
-def _passed_over(name, wanted, modules):
+def _is_ignored(name, wanted, ignored_modules):
     module, _, last = name.rpartition(".")
-    counter = last == "num_batches_tracked" and f"{module}.running_mean" in wanted
-    return counter or any(name.startswith(f"{one}.") for one in modules)
+    is_counter = last == "num_batches_tracked" and f"{module}.running_mean" in wanted
+    return is_counter or any(name.startswith(f"{one}.") for one in ignored_modules)
 
 
-def _list(names):
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+def _listed(names, most=10):
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

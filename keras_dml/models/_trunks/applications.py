@@ -8,36 +8,36 @@ from keras_dml.models.pixel_preprocessing import PixelPreprocessing
 
 
 def _applications():
-    """{trunk name: (constructor, family)} of every model in keras.applications."""
+    """Finds every model of `keras.applications`, for `APPLICATIONS`."""
     modules = {
         name: module
         for name, module in vars(keras.applications).items()
         if inspect.ismodule(module) and hasattr(module, "preprocess_input")
     }
-    found = {}
+    applications = {}
     for name, constructor in vars(keras.applications).items():
         if not name[0].isupper():
             continue
-        homes = [family for family, module in modules.items() if hasattr(module, name)]
         # The MobileNetV3 constructors are not in the module of their preprocessing.
-        family = homes[0] if homes else "mobilenet_v3"
-        found[name.lower()] = (constructor, family)
-    return found
+        families = (family for family in modules if hasattr(modules[family], name))
+        applications[name.lower()] = (constructor, next(families, "mobilenet_v3"))
+    return applications
 
 
 APPLICATIONS = _applications()
-"""{trunk name: (constructor, family of its preprocessing)}."""
+"""{trunk name: (constructor, module of keras.applications with the preprocessing)}."""
 
 
 def application_trunk(
     name: str, input_shape: tuple[int, int, int], imagenet: bool
 ) -> keras.Model:
-    """A model of `keras.applications` without its classifier, with its preprocessing.
+    """Builds a model of `keras.applications` without classifier, with preprocessing.
 
     Args:
         name: one of `APPLICATIONS`.
         input_shape: (height, width, 3) of the images.
-        imagenet: whether to load the weights that Keras downloads.
+        imagenet: whether to load the ImageNet weights, which Keras downloads; random
+            weights otherwise.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels, 0 to 255, to

@@ -6,8 +6,9 @@ from keras_dml.models._trunks.torch_layers import ceil_max_pool
 from keras_dml.models._trunks.torch_layers import padded_convolution
 from keras_dml.models.pixel_normalization import PixelNormalization
 
-# Filters of the 1×1, of the 3×3 and the double 3×3 after their reductions, and the
-# pool's kind and filters. A block without the first and the last halves the sides.
+# {block: (filters of the 1×1, (reduction, filters) of the 3×3, the same of the double
+# 3×3, (kind, filters) of the pool)}. A block with None in place of the first and the
+# last has stride 2.
 _BLOCKS = {
     "3a": (64, (64, 64), (64, 96), ("average", 32)),
     "3b": (64, (64, 96), (64, 96), ("average", 64)),
@@ -27,26 +28,26 @@ def bn_inception(input_shape: tuple[int, int, int]) -> keras.Model:
 
     It is the network of the `pretrainedmodels` package, whose weights came from
     Caffe: pixels in the order blue, green, red with (104, 117, 128) subtracted,
-    biases in the convolutions although batch norm follows, average pools that count
-    their border of zeros, and a max pool in the last block. Batch norm has PyTorch's
-    settings (Keras's momentum 0.9, epsilon 1e-5). Convolutions start from
-    U(-1/√fan_in, 1/√fan_in) as PyTorch's do, their biases from 0, since batch norm
-    takes them out again; batch norm starts from 1 and 0.
+    biases in the convolutions although batch norm follows, average pools that include
+    their padding of zeros, and a max pool in the last block. Batch norm has PyTorch's
+    settings (Keras's momentum 0.9, epsilon 1e-5). Kernels start from
+    U(-1/√fan_in, 1/√fan_in) as PyTorch's do, biases from 0, since batch norm cancels
+    them; batch norm starts from scale 1 and offset 0.
 
     Layers have the names of PyTorch's modules; the layer "inception_4e_output" is the
     output of that block.
 
     Args:
         input_shape: (height, width, 3). (side + 1) mod 32 must be below 8, as for
-            64, 96, 224 and 256: at other sides the branches of a block that halves
-            its input come out a pixel apart, in PyTorch too.
+            64, 96, 224 and 256: at other sides the branches of a block with stride 2
+            differ by a pixel, in PyTorch too.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels from 0 to 255 to
         (batch, (height + 1) // 32, (width + 1) // 32, 1024) features.
 
     Raises:
-        ValueError: if a side is none of these.
+        ValueError: if a side does not meet this condition.
 
     References:
         [Ioffe & Szegedy, 2015](https://arxiv.org/abs/1502.03167), figure 5;
@@ -90,10 +91,10 @@ def _inception(x, ones, threes, doubles, pool, name):
 
 
 def _pool(x, kind, name):
-    """3×3 at stride 1."""
+    """A 3×3 pool with stride 1."""
     if kind == "max":
         return keras.layers.MaxPooling2D(3, 1, padding="same", name=name)(x)
-    # Keras leaves its own padding out of an average; PyTorch counts it.
+    # Keras leaves its own padding out of the average; PyTorch includes it.
     x = keras.layers.ZeroPadding2D(1, name=f"{name}-pad")(x)
     return keras.layers.AveragePooling2D(3, 1, name=name)(x)
 

@@ -6,8 +6,8 @@ import keras
 def conv4(input_shape: tuple[int, int, int]) -> keras.Model:
     """Four blocks of 3×3 convolution (64 filters), batch norm, ReLU and 2×2 max pool.
 
-    Batch normalization has PyTorch's settings (Keras's momentum 0.9, epsilon 1e-5):
-    Keras's own momentum of 0.99 lags behind in short trainings.
+    Batch norm has PyTorch's settings (Keras's momentum 0.9, epsilon 1e-5): with Keras's
+    own momentum of 0.99 the running statistics lag behind in a short training.
 
     Args:
         input_shape: (height, width, channels); at least 16×16, so that something is

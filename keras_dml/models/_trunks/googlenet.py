@@ -6,7 +6,8 @@ from keras_dml.models._trunks.torch_layers import ceil_max_pool
 from keras_dml.models._trunks.torch_layers import padded_convolution
 from keras_dml.models.pixel_normalization import PixelNormalization
 
-# Filters of the 1×1, of the 3×3 and the "5×5" after their reductions, of the pool's.
+# {block: (filters of the 1×1, (reduction, filters) of the 3×3, the same of the "5×5",
+# filters of the pool)}.
 _BLOCKS = {
     "3a": (64, (96, 128), (16, 32), 32),
     "3b": (128, (128, 192), (32, 96), 64),
@@ -23,12 +24,12 @@ _BLOCKS = {
 def googlenet(input_shape: tuple[int, int, int]) -> keras.Model:
     """GoogLeNet with batch normalization, without its auxiliary classifiers.
 
-    It follows torchvision where that departs from the publication, since that is what
-    the weights were trained with: batch norm instead of biases, and a 3×3 where the
-    "5×5" should be. Pixels are brought to [-1, 1], which is what its
-    `transform_input` makes of ImageNet's mean and deviation. Batch norm has its
-    settings (Keras's momentum 0.9, epsilon 1e-3). Weights start as its
-    `init_weights` does: convolutions from N(0, 0.01²), batch norm from 1 and 0.
+    It follows torchvision where that departs from the publication, since the published
+    weights were trained with it: batch norm instead of biases, and a 3×3 where the
+    "5×5" should be. Pixels are scaled to [-1, 1], which is what its `transform_input`
+    makes of ImageNet's mean and standard deviation. Batch norm has its settings
+    (Keras's momentum 0.9, epsilon 1e-3). Weights start as its `init_weights` does:
+    kernels from N(0, 0.01²), batch norm from scale 1 and offset 0.
 
     Layers have the names of PyTorch's modules, with "-" for "."; the layer
     "inception4e" is the output of that block.

@@ -5,31 +5,31 @@ import pathlib
 import keras
 
 from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import import_extra
 
-# Their first token sums up the image, as in their papers' own classification.
+# Their first token is the class token, which their papers classify by.
 _CLASS_TOKEN_BACKBONES = ("DINOV2Backbone", "DINOV3Backbone")
 
 
 def hub_trunk(
     preset: str, input_shape: tuple[int, int, int], pretrained: bool
 ) -> keras.Model:
-    """The image backbone of a KerasHub preset, with that preset's preprocessing.
+    """Builds the image backbone of a KerasHub preset, with the preset's preprocessing.
 
     The scale and offset of the preset's image converter become a layer of the model;
-    its resizing is not used, as images come in their size. Feature maps are given as
-    they are (of a backbone that gives one a stage, the last). The tokens of a vision
-    transformer are pooled as KerasHub's image classifier of that preset pools them,
-    by taking the class token or their mean. DINOv2 and DINOv3, for which KerasHub has
-    no classifier, give their class token.
+    its resizing is not used, as images already have their size. A feature map is
+    returned as it is; of a backbone with one for each stage, the last. The tokens of a
+    vision transformer are pooled as KerasHub's image classifier of that preset does:
+    the class token, or the mean of the tokens. DINOv2 and DINOv3, for which KerasHub
+    has no classifier, return their class token.
 
     Args:
         preset: a name of `keras_hub.models.Backbone.presets`, a handle such as
-            "kaggle://…" or "hf://…", or the folder of a preset, written with its
-            slash, as in "./folder". What is not a folder is downloaded and cached by
-            KerasHub.
+            "kaggle://…" or "hf://…", or the folder of a preset, written with a slash,
+            as in "./folder". KerasHub downloads and caches all but a folder.
         input_shape: (height, width, 3) of the images. A vision transformer whose
-            position embeddings can't be adapted takes those of its own size alone.
-        pretrained: whether to load the preset's weights; otherwise they are random.
+            position embeddings can't be resized takes only images of its own size.
+        pretrained: whether to load the preset's weights; random weights otherwise.
 
     Returns:
         A model from (batch, height, width, 3) RGB pixels, 0 to 255, to
@@ -39,8 +39,8 @@ def hub_trunk(
         ImportError: if KerasHub is not installed, or this is Keras 2.15.
         FileNotFoundError: if there is no such folder.
         ValueError: if there is no such preset, it has no backbone from one image to
-            features, doesn't say how pixels are prepared, or takes another size.
-        OSError: if it can't be downloaded.
+            features, has no image converter, or takes images of another size.
+        OSError: if the preset can't be downloaded or read.
 
     Reference:
         [KerasHub](https://keras.io/keras_hub/presets/)
@@ -50,22 +50,15 @@ def hub_trunk(
             f'trunk "hub:{preset}" needs KerasHub, which runs on Keras 3, not beside '
             "TensorFlow Addons. Use a trunk of keras_dml.models.TRUNKS, or Keras 3."
         )
+    keras_hub = import_extra("keras_hub", f'trunk "hub:{preset}"', "hub")
+    preset = _resolved_preset(preset, keras_hub.models.Backbone.presets)
     try:
-        import keras_hub
-    except ImportError as error:
-        raise ImportError(
-            f'trunk "hub:{preset}" needs KerasHub ({error}): '
-            'pip install "keras_dml[hub]"'
-        ) from error
-
-    preset = _found(preset, keras_hub.models.Backbone.presets)
-    try:
-        # First, as it is small, and no text model has one.
+        # Before the backbone, as it is small, and no text model has one.
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(
             f"KerasHub preset {preset!r} doesn't say how to prepare pixels, so it is "
-            f"not one of an image model, or not whole: {error}"
+            f"not one of an image model, or is incomplete: {error}"
         ) from error
     except OSError as error:
         raise _unreadable(preset, error) from error
@@ -88,8 +81,8 @@ def hub_trunk(
     return keras.Model(images, x, name="hub_trunk")
 
 
-def _found(preset, builtin):
-    """The preset as KerasHub takes it, once known to be one or to be downloaded."""
+def _resolved_preset(preset, builtin):
+    """The preset as KerasHub takes it: a built-in name, a handle or a folder."""
     if preset in builtin or "://" in preset:
         return preset
     if "/" not in preset:
@@ -108,6 +101,8 @@ def _found(preset, builtin):
 
 
 def _backbone(keras_hub, preset, input_shape, pretrained):
+    """The preset's backbone, resized to the input shape where it can be."""
+
     def load(**options):
         try:
             return keras_hub.models.Backbone.from_preset(
@@ -144,6 +139,7 @@ def _backbone(keras_hub, preset, input_shape, pretrained):
 
 
 def _pooled(keras_hub, preset, backbone, tokens):
+    """The class token of a vision transformer, or the mean of its tokens."""
     if type(backbone).__name__ in _CLASS_TOKEN_BACKBONES:
         return tokens[:, 0]
     try:
@@ -152,8 +148,8 @@ def _pooled(keras_hub, preset, backbone, tokens):
         )
     except ValueError as error:
         raise ValueError(
-            f"KerasHub preset {preset!r} has a {type(backbone).__name__}, whose tokens "
-            "KerasHub has no image classifier to pool."
+            f"KerasHub preset {preset!r} has a {type(backbone).__name__}, for which "
+            "KerasHub has no image classifier that says how to pool its tokens."
         ) from error
     if classifier.pooling == "token":
         return tokens[:, 0]
@@ -164,6 +160,6 @@ def _unreadable(preset, error):
     if pathlib.Path(preset).is_dir():
         return OSError(f"KerasHub preset {preset!r} can't be read: {error}")
     return OSError(
-        f"KerasHub preset {preset!r} can't be downloaded ({error}). Save it "
-        "where it can, and name its folder, as in hub:./folder."
+        f"KerasHub preset {preset!r} can't be downloaded ({error}). Save it on a "
+        "machine that can, and name its folder, as in hub:./folder."
     )

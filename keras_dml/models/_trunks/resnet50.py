@@ -5,10 +5,11 @@ import keras
 from keras_dml.models._trunks.torch_layers import padded_convolution
 from keras_dml.models.pixel_normalization import PixelNormalization
 
-# ImageNet's, on the scale from 0 to 255 (torchvision.transforms' 0.485, ... × 255).
+# ImageNet's mean and standard deviation, as torchvision has them, times 255.
 _MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
+# (filters, blocks) of each stage.
 _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 
 
@@ -18,8 +19,8 @@ def resnet50(input_shape: tuple[int, int, int]) -> keras.Model:
     `keras.applications.ResNet50` is v1: its stride is on the first 1×1, its
     convolutions have biases and its batch norms an epsilon of 1.001e-5 and a momentum
     of 0.99. Here batch norm has PyTorch's settings (Keras's momentum 0.9, epsilon
-    1e-5). Weights start as torchvision's do: convolutions from N(0, 2 / fan_out),
-    batch norm from 1 and 0.
+    1e-5). Weights start as torchvision's do: kernels from N(0, 2 / fan_out), batch
+    norm from scale 1 and offset 0.
 
     Layers have the names of PyTorch's modules, with "-" for "."; the layer "layer3-5"
     is the output of that block.
@@ -40,7 +41,7 @@ def resnet50(input_shape: tuple[int, int, int]) -> keras.Model:
     x = _convolution(x, 64, 7, "conv1", stride=2)
     x = _batch_norm(x, "bn1")
     x = keras.layers.ReLU(name="relu")(x)
-    # After a ReLU zeros pad as well as -inf.
+    # After a ReLU, padding with zeros does the same as PyTorch's with -inf.
     x = keras.layers.ZeroPadding2D(1, name="maxpool-pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="maxpool")(x)
     for stage, (filters, blocks) in enumerate(_STAGES, start=1):

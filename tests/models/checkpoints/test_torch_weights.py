@@ -144,7 +144,7 @@ def test_long_lists_are_cut_with_their_length(tensors):
     assert_refused(tensors, r"unknown: extra0, .*extra9 and 3 more")
 
 
-def test_what_is_declared_and_counters_are_passed_over(tensors):
+def test_ignored_modules_and_counters_are_ignored(tensors):
     given = {
         **tensors,
         "fc.weight": np.full((3, 5), np.nan),
