@@ -51,8 +51,9 @@ class NormalizedSoftmax(Proxies):
             default, draws from U(-1/√dim, 1/√dim), as the released code does.
         class_weights_regularizer: a Keras regularizer of the class weights, or None.
             It reads all of them, so a step of the sampled softmax costs that.
-        class_weights_constraint: a Keras constraint on the class weights, or None;
-            applied to all of them after each step, with the same cost.
+        class_weights_constraint: a Keras constraint on the class weights, such as
+            `keras.constraints.UnitNorm(axis=1)`, or None. It is applied to all of them
+            after each step, with the same cost.
         **kwargs: those of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:

@@ -30,7 +30,8 @@ class Proxies(keras.layers.Layer):
         class_weights_initializer: a Keras initializer of the class weights. None, the
             default, draws from U(-1/√dim, 1/√dim), as the paper's released code does.
         class_weights_regularizer: a Keras regularizer of the class weights, or None.
-        class_weights_constraint: a Keras constraint on the class weights, or None.
+        class_weights_constraint: a Keras constraint on the class weights, such as
+            `keras.constraints.UnitNorm(axis=1)`, or None.
         **kwargs: those of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:

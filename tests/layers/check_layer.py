@@ -34,6 +34,7 @@ def check_layer(layer_class, arguments, dim, output_dim, keeps_float32, path):
     assert isinstance(again, layer_class)
     assert again.get_config() == layer.get_config()
 
+    assert layer.compute_output_shape((None, dim)) == (None, output_dim)
     inputs = keras.Input((dim,))
     outputs = layer(keras.layers.Dense(dim)(inputs))
     assert outputs.shape == (None, output_dim)
@@ -56,6 +57,13 @@ def check_layer(layer_class, arguments, dim, output_dim, keeps_float32, path):
     clone = keras.models.clone_model(model)
     clone.set_weights(model.get_weights())
     np.testing.assert_array_equal(clone.predict(x, verbose=0), trained)
+
+    sequence = keras.Input((3, dim))
+    steps = keras.Model(sequence, keras.layers.TimeDistributed(layer)(sequence))
+    assert steps.output_shape == (None, 3, output_dim)
+    found = steps.predict(x.reshape(4, 3, dim), verbose=0)
+    expected = ops.convert_to_numpy(layer(x)).reshape(4, 3, output_dim)
+    np.testing.assert_allclose(found, expected, 1e-5, 1e-6)
 
     for policy in HALF:
         half = layer_class(**arguments, dtype=policy)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
 from keras_dml.losses import pairwise_distances
 from tests.gradients import gradients
@@ -31,3 +32,12 @@ def test_equal_rows_are_0_apart_with_a_gradient_of_0(scale, squared):
         keras.layers.Identity(), lambda y: ops.sum(pairwise_distances(y, squared)), x
     )
     assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int32"])
+def test_other_dtypes_and_arrays_are_computed_in_float32(dtype):
+    corners = np.array([[0, 0], [300, 400]])
+    for batch in (corners, ops.cast(ops.convert_to_tensor(corners), dtype)):
+        found = pairwise_distances(batch)
+        assert dtype_name(found.dtype) == "float32"
+        np.testing.assert_allclose(ops.convert_to_numpy(found), [[0, 500], [500, 0]])

@@ -110,6 +110,11 @@ def test_evaluation_takes_all_classes_and_training_needs_the_labels():
         layer(x, training=True)
 
 
+def test_sampled_logits_of_a_layer_that_draws_no_classes_are_refused():
+    with pytest.raises(ValueError, match=r"draws no classes; make it with sampled_cl"):
+        layer_with(np.eye(3), 0.5).sampled_logits(np.eye(3), [0, 1, 2])
+
+
 @pytest.mark.parametrize("wrong", [0, -1, 9, 0.0, 1.5, float("nan"), True, "10"])
 def test_wrong_sampled_classes_is_refused(wrong):
     with pytest.raises(ValueError, match=f"sampled_classes must .* got {wrong!r}"):

@@ -5,6 +5,7 @@ from scipy import stats
 
 from keras_dml._ops import IS_KERAS_2
 from keras_dml.layers._sampling import drawn_classes
+from keras_dml.layers._sampling import sampling_correction
 
 pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 
@@ -60,3 +61,37 @@ def test_the_seed_and_the_step_alone_settle_what_is_drawn():
     np.testing.assert_array_equal(draws(1000, 10, 3, seed=5), first)
     assert (draws(1000, 10, 3, seed=6) != first).any(axis=1).all()
     assert (first[0] != first[1]).any()
+
+
+def classes_a_column_stands_for(own, drawn, num_classes):
+    """(columns,) numbers of classes, of which 0 leaves a column out."""
+    found = sampling_correction(
+        keras.ops.convert_to_tensor(own, "int32"),
+        keras.ops.convert_to_tensor(drawn, "int32"),
+        num_classes,
+    )
+    found = keras.ops.convert_to_numpy(found)
+    assert np.isfinite(found).all()
+    return np.exp(found)
+
+
+def test_hand_worked_correction():
+    # Of 10 classes, 2 are in the batch; 8 others, for which 0 and 9 stand.
+    found = classes_a_column_stands_for([7, 7, 3], [0, 3, 9, 7], 10)
+    np.testing.assert_allclose(found, [1, 0, 1, 4, 0, 4, 0], 1e-6)
+
+
+def test_every_class_counts_once_where_all_are_drawn():
+    rng = np.random.default_rng(0)
+    own, drawn = rng.integers(0, 40, 30), rng.permutation(40)
+    found = classes_a_column_stands_for(own, drawn, 40)
+    assert set(found) == {0.0, 1.0}
+    counted = np.bincount(np.concatenate([own, drawn])[found == 1], minlength=40)
+    np.testing.assert_array_equal(counted, 1)
+
+
+def test_a_batch_of_all_classes_or_of_all_that_are_drawn_needs_no_others():
+    np.testing.assert_array_equal(
+        classes_a_column_stands_for([1, 0, 2], [2, 1], 3), [1, 1, 1, 0, 0]
+    )
+    np.testing.assert_array_equal(classes_a_column_stands_for([4], [4], 9), [1, 0])
