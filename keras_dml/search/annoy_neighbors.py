@@ -23,8 +23,8 @@ _CHECK_NEIGHBORS = 5
 class AnnoyNeighbors(Neighbors):
     """An index that finds most of the nearest rows, by a forest of random splits.
 
-    One thread builds it, so that one seed on one machine gives one forest. Of embeddings
-    it gives one file, byte for byte; of codes Annoy leaves bytes in it that nothing
+    One thread builds it, so that one seed on one machine gives one forest. Embeddings
+    give one file too, byte for byte; with codes Annoy leaves bytes in it that nothing
     reads, and that differ from process to process.
 
     How much it finds depends on the data, and can be far less than one expects: on
