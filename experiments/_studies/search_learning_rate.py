@@ -1,6 +1,7 @@
 """The search for a learning rate."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 
 
 def search_learning_rate(
@@ -18,24 +19,27 @@ def search_learning_rate(
     Returns:
         {multiple: score}, by multiple. The best is `best_rate` of these.
     """
-    # By position: multiple −1 is 0.3, 0 is 1, 1 is 3, 2 is 10 and so on.
-    scores = {position: score(_multiple(position)) for position in (-1, 0, 1)}
+    lowest, highest = -1, 1
+    scores = {_multiple(n): score(_multiple(n)) for n in range(lowest, highest + 1)}
     while len(scores) < most:
         best = best_rate(scores)
         if best == min(scores):
-            position = best - 1
+            lowest -= 1
+            multiple = _multiple(lowest)
         elif best == max(scores):
-            position = best + 1
+            highest += 1
+            multiple = _multiple(highest)
         else:
             break
-        scores[position] = score(_multiple(position))
-    return {_multiple(position): scores[position] for position in sorted(scores)}
+        scores[multiple] = score(multiple)
+    return dict(sorted(scores.items()))
 
 
-def best_rate(scores: dict[float, float]) -> float:
+def best_rate(scores: Mapping[float, float]) -> float:
     """The rate with the highest score, the lowest of these if there are several."""
     return min(scores, key=lambda rate: (-scores[rate], rate))
 
 
-def _multiple(position):
-    return float(f"{(1, 3)[position % 2] * 10.0 ** (position // 2):g}")
+def _multiple(n):
+    """The n-th of …, 0.1, 0.3, 1, 3, 10, …, counted from 1, which is the 0-th."""
+    return float(f"{(1, 3)[n % 2] * 10.0 ** (n // 2):g}")

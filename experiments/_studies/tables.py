@@ -41,7 +41,7 @@ def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of a run as columns: {"float": {"mrr": 1}} → {"float mrr": 1}."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, Mapping):
             columns |= {f"{name} {inner}": number for inner, number in value.items()}
