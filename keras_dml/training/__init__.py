@@ -1,4 +1,10 @@
-"""What a training run needs around `model.fit`."""
+"""What a training run needs around `model.fit`.
+
+Before it: the distribution strategy and a check of the batch size (`strategy.py`), the
+paper's learning rate (`step_decay.py`) and a folder for the run (`run_directory.py`,
+with the log of its epochs). In it: `FreezeTrunk`, for epochs in which only the new
+layers learn. After it: a page of figures (`report.py`, which needs matplotlib).
+"""
 
 from keras_dml.training.freeze_trunk import FreezeTrunk
 from keras_dml.training.report import write_report

@@ -1,14 +1,16 @@
-"""Pictures of a run: what it retrieves, and how it learned."""
+"""A page about a training run: the images it retrieves, and its learning curves."""
 
 import html
+import os
 import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-from matplotlib.figure import Figure
 
+from keras_dml._files import atomic_file
+from keras_dml._ops import import_extra
 from keras_dml.data import ImageDataset
 from keras_dml.data import preprocess_image
 from keras_dml.evaluation import nearest_neighbors
@@ -16,12 +18,12 @@ from keras_dml.evaluation import nearest_neighbors
 _QUERIES = 12
 _NEIGHBORS = 5
 _THUMBNAIL = 96  # pixels
-_RIGHT = "#1a9641"
-_WRONG = "#d7191c"
+_RIGHT = "#1a9641"  # green
+_WRONG = "#d7191c"  # red
 
 
 def write_report(
-    folder: pathlib.Path,
+    folder: str | os.PathLike,
     title: str,
     embeddings: np.ndarray,
     dataset: ImageDataset,
@@ -31,38 +33,57 @@ def write_report(
 ) -> None:
     """Writes `retrieval.png`, `curves.png` and `index.html`, which shows both.
 
+    `retrieval.png` shows up to 12 queries, each beside its 5 nearest images; the query
+    itself is left out. `curves.png` shows the loss and Recall@K by epoch.
+
     Args:
-        folder: an empty or new folder.
+        folder: a folder, which is created if it does not exist.
         title: heading of the page.
         embeddings: (images, dim) floats, in the order of the data set.
         dataset: the test images.
-        history: one number an epoch for "loss" and for each "..._recall@K"; NaN where
-            nothing was measured.
+        history: one number for each epoch under "loss" and under each "..._recall@K";
+            NaN where nothing was measured.
         table: the Recall@K table, as text.
-        seed: draws the queries.
+        seed: an integer of at least 0, by which the queries are drawn.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> embeddings = keras_dml.evaluation.embed(embedder, test, verbose=0)
+        >>> history = {"loss": [2.1, 1.4], "test_recall@1": [0.3, 0.5]}
+        >>> write_report("report", "A run", embeddings, test, history, "R@1 50.0")
     """
+    figures = {
+        "retrieval.png": _retrieval_figure(embeddings, dataset, seed),
+        "curves.png": _curves_figure(history),
+    }
+    folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    retrieval = _retrieval_figure(embeddings, dataset, seed)
-    retrieval.savefig(folder / "retrieval.png", dpi=100)
-    _curves_figure(history).savefig(folder / "curves.png", dpi=100)
-    (folder / "index.html").write_text(_page(title, table), encoding="utf-8")
+    for name, figure in figures.items():
+        with atomic_file(folder / name) as unfinished:
+            figure.savefig(unfinished, dpi=100)
+    with atomic_file(folder / "index.html") as unfinished:
+        unfinished.write_text(_page(title, table), encoding="utf-8")
+
+
+def _new_figure(**options):
+    figure = import_extra("matplotlib.figure", "the report", "experiments")
+    return figure.Figure(**options)
 
 
 def _retrieval_figure(embeddings, dataset, seed):
-    if dataset.is_query is None:
-        queries = gallery = np.arange(len(dataset))
-    else:
-        queries = np.flatnonzero(dataset.is_query)
-        gallery = np.flatnonzero(~dataset.is_query)
+    rows = np.arange(len(dataset))
+    queries, _, gallery, _ = dataset.query_and_gallery(rows)
+    if gallery is None:
+        gallery = rows
     rng = np.random.default_rng(seed)
     queries = rng.permutation(queries)[:_QUERIES]
-    # One more than shown, as a query may find itself.
-    wanted = min(_NEIGHBORS + 1, len(gallery))
-    ids, similarities = nearest_neighbors(
-        embeddings[queries], embeddings[gallery], k=wanted
-    )
+    # One more than is shown, as a query may find itself.
+    k = min(_NEIGHBORS + 1, len(gallery))
+    ids, similarities = nearest_neighbors(embeddings[queries], embeddings[gallery], k)
     found = gallery[ids]
-    figure = Figure(figsize=(1.5 * (_NEIGHBORS + 1), 1.6 * len(queries)))
+    figure = _new_figure(figsize=(1.5 * (_NEIGHBORS + 1), 1.6 * len(queries)))
     axes = figure.subplots(len(queries), _NEIGHBORS + 1, squeeze=False)
     for row, query in enumerate(queries):
         _show(axes[row, 0], dataset, query, "black", "query")
@@ -90,13 +111,13 @@ def _show(axis, dataset, row, color, caption):
         spine.set(color=color, linewidth=4)
     name = dataset.class_names[dataset.labels[row]]
     name = name if len(name) <= 22 else f"…{name[-21:]}"
-    # File and class names are shown as they are, not as mathematics.
+    # Or matplotlib would typeset a class name that holds dollar signs as a formula.
     axis.set_title(f"{name}\n{caption}", fontsize=6, parse_math=False)
 
 
 def _curves_figure(history):
     recalls = {name: values for name, values in history.items() if "recall@" in name}
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = _new_figure(figsize=(10, 4), layout="constrained")
     loss_axis, recall_axis = figure.subplots(1, 2)
     _curve(loss_axis, "loss", history["loss"])
     loss_axis.set(title="Training loss", xlabel="epoch")
@@ -129,11 +150,11 @@ img {{ max-width: 100%; }}
 <h1>{html.escape(title)}</h1>
 <h2>Retrieval on the test classes, %</h2>
 <pre>{html.escape(table)}</pre>
-<h2>Learning</h2>
+<h2>Learning curves</h2>
 <img src="curves.png" alt="Training loss and Recall@K by epoch">
 <h2>Retrieval</h2>
-<p>Each row is a query and its nearest images, with their cosine. Green is of the
-query's class, red is not.</p>
+<p>Each row is a query and its nearest images, with their cosine similarity. Green is
+of the query's class, red is not.</p>
 <img src="retrieval.png" alt="Queries and their nearest images">
 </html>
 """

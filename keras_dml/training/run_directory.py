@@ -1,19 +1,24 @@
-"""The folder that a training run writes."""
+"""The folder that a training run writes, and its log of the epochs."""
 
 import os
 import pathlib
+from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 
 def check_run_directory(folder: str | os.PathLike) -> None:
-    """Refuses a folder that a run can't have for its own; makes nothing.
+    """Raises an error if a folder can't be that of a new run, without creating it.
+
+    Args:
+        folder: a path that does not exist yet, or an empty folder.
 
     Raises:
-        FileExistsError: if the folder holds something already; a run never mixes with
-            another's files.
-        NotADirectoryError: if a file is in the way.
+        FileExistsError: if the folder is not empty; a run does not write among the
+            files of another.
+        NotADirectoryError: if the path, or a parent of it, is a file.
     """
     folder = pathlib.Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -28,7 +33,21 @@ def check_run_directory(folder: str | os.PathLike) -> None:
 
 
 def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
-    """Makes the folder of a run, after `check_run_directory`."""
+    """Creates the folder of a run.
+
+    Args:
+        folder: a path that does not exist yet, or an empty folder; parents are created.
+
+    Returns:
+        Its path.
+
+    Raises:
+        FileExistsError, NotADirectoryError: as `check_run_directory` does.
+
+    Example:
+        >>> new_run_directory("runs/first").name
+        'first'
+    """
     check_run_directory(folder)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,22 +55,31 @@ def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
 
 
 class EpochLog(keras.callbacks.CSVLogger):
-    """Keras's `CSVLogger` with named columns.
+    """Keras's `CSVLogger` with given columns.
 
-    `CSVLogger` takes its columns from the first epoch, and where none of them begins
-    with "val_" it adds an empty "val_" column for each.
+    `CSVLogger` takes its columns from the logs of the first epoch, and where none of
+    them begins with "val_" it adds an empty "val_" column for each.
 
     Args:
-        file: the CSV file, written anew.
+        file: the CSV file, which is overwritten.
         columns: the logs to write, after "epoch".
+
+    Example:
+        >>> log = EpochLog("log.csv", ["loss"])
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> history = model.fit(batches, verbose=0, callbacks=[log])
+        >>> print(open("log.csv").read())
+        epoch,loss
+        0,...
     """
 
     def __init__(self, file: str | os.PathLike, columns: Sequence[str]):
-        """Takes the file and the columns."""
         super().__init__(str(file))
         self.columns = list(columns)
 
-    def on_train_begin(self, logs=None):
-        """Opens the file."""
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Opens the file and sets the columns."""
         super().on_train_begin(logs)
         self.keys = list(self.columns)

@@ -1,29 +1,36 @@
-"""One replica a device."""
+"""Training on several devices, with one replica on each."""
 
 import tensorflow as tf
 
+from keras_dml._checks import checked_integer
+
 
 def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
-    """A `MirroredStrategy` over all GPUs, or over the CPU where there are none.
+    """A `MirroredStrategy` over all GPUs, or the default strategy on a single device.
 
-    For a single device it is TensorFlow's default strategy, which does the same. What
-    `MirroredStrategy` puts around a data set tunes itself, and at the end of an epoch
-    waits until the tuner wakes, for as long as the epoch has taken in the worst case.
+    On a single device the default strategy does the same, without a wait: what
+    `MirroredStrategy` wraps around a data set tunes itself, and at the end of an epoch
+    waits for the tuner, in the worst case as long as the epoch has taken.
 
     Args:
         logical_cpus: split the CPU into this many devices and use those instead, to
             try several replicas without a GPU; 0 does not split. The split must come
-            before anything else makes TensorFlow start its devices.
+            before anything else initializes TensorFlow's devices.
 
     Returns:
         The strategy, with `num_replicas_in_sync` replicas.
 
     Raises:
-        ValueError: if logical_cpus is negative.
-        RuntimeError: if TensorFlow has started its devices already.
+        ValueError: if logical_cpus is not an integer of at least 0.
+        RuntimeError: if TensorFlow's devices are initialized already, with another
+            split.
+
+    Example:
+        >>> strategy = mirrored_strategy()
+        >>> with strategy.scope():
+        ...     conv4 = keras_dml.models.trunk("conv4", input_shape=(28, 28, 3))
     """
-    if logical_cpus < 0:
-        raise ValueError(f"logical_cpus must be 0 or more; got {logical_cpus}.")
+    logical_cpus = checked_integer(logical_cpus, "logical_cpus", 0)
     if logical_cpus == 0:
         gpus = len(tf.config.list_logical_devices("GPU"))
         if gpus < 2:
@@ -36,8 +43,9 @@ def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
     except RuntimeError:
         if len(tf.config.list_logical_devices("CPU")) != logical_cpus:
             raise RuntimeError(
-                f"logical_cpus={logical_cpus} came too late: TensorFlow has started "
-                "with another split of the CPU. Ask for it first in a new process."
+                f"logical_cpus={logical_cpus} came too late: TensorFlow's devices are "
+                "initialized with another split of the CPU. Call mirrored_strategy "
+                "first, in a new process."
             ) from None
     return tf.distribute.MirroredStrategy(
         [f"CPU:{index}" for index in range(logical_cpus)]
@@ -45,14 +53,22 @@ def mirrored_strategy(logical_cpus: int = 0) -> tf.distribute.Strategy:
 
 
 def check_batch_divides(classes: int, images_per_class: int, replicas: int) -> None:
-    """Refuses a batch that the replicas can't share evenly.
+    """Raises an error for a batch that can't be divided evenly among the replicas.
 
-    Keras cuts a batch into one piece a replica, and pieces of different size fail in
-    the middle of `fit` with an error about shapes.
+    Keras cuts a batch into one piece for each replica, and pieces of different size
+    fail in the middle of `fit` with an error about shapes.
+
+    Args:
+        classes: classes in a batch, at least 1.
+        images_per_class: images of each, at least 1.
+        replicas: the strategy's `num_replicas_in_sync`, at least 1.
 
     Raises:
         ValueError: if `classes * images_per_class` is not a multiple of `replicas`;
-            the message has the nearest numbers of classes that are.
+            the message suggests the nearest numbers of classes for which it is.
+
+    Example:
+        >>> check_batch_divides(classes=4, images_per_class=25, replicas=2)
     """
     batch = classes * images_per_class
     if batch % replicas == 0:
@@ -68,6 +84,6 @@ def check_batch_divides(classes: int, images_per_class: int, replicas: int) -> N
     choices = " or ".join(f"classes={n}" for n in (below, above) if n)
     raise ValueError(
         f"a batch of classes={classes} × images_per_class={images_per_class} = {batch} "
-        f"images can't be shared by {replicas} replicas. With these images per class "
-        f"use {choices}."
+        f"images can't be divided among {replicas} replicas. With these images per "
+        f"class use {choices}."
     )

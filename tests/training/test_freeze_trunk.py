@@ -67,7 +67,7 @@ class Losses(keras.callbacks.Callback):
 def trajectory():
     """The reference, and what Keras made of the same start and the same batches."""
     known = reference("traj_")
-    # 5 steps of warm-up, and a tenth of the learning rate from step 13 on.
+    # A frozen trunk for 5 steps, and a tenth of the learning rate from step 13 on.
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([12], [0.01, 0.001])
     trunk, embedder, model = small_model(SGD(rate, momentum=0.9, l2=1e-4))
     for name in ("c1", "b1", "c2", "b2", "linear_map", "classifier"):
@@ -89,7 +89,7 @@ def trajectory():
     return known, model, embedder, kept.losses
 
 
-def test_losses_follow_pytorch_through_warm_up_and_decay(trajectory):
+def test_losses_follow_pytorch_through_frozen_epoch_and_decay(trajectory):
     known, _, _, losses = trajectory
     assert len(losses) == 20
     np.testing.assert_allclose(losses, known["losses"], rtol=1e-3)
@@ -136,7 +136,7 @@ def noisy_batches():
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_weights_rest_and_statistics_move_until_the_warm_up_ends(policy):
+def test_weights_are_frozen_and_statistics_move_in_the_first_epochs(policy):
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
     try:
@@ -147,8 +147,8 @@ def test_weights_rest_and_statistics_move_until_the_warm_up_ends(policy):
     statistics = [weight.numpy() for weight in trunk.non_trainable_variables]
     new = [model.get_layer(name) for name in ("linear_map", "classifier")]
     new_start = [layer.get_weights()[0] for layer in new]
-    warm_up = FreezeTrunk(trunk, epochs=2)
-    model.fit(noisy_batches(), shuffle=False, epochs=2, verbose=0, callbacks=[warm_up])
+    freeze = FreezeTrunk(trunk, epochs=2)
+    model.fit(noisy_batches(), shuffle=False, epochs=2, verbose=0, callbacks=[freeze])
     for weight, value in zip(trunk.trainable_variables, start, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value, weight.name)
     for weight, value in zip(trunk.non_trainable_variables, statistics, strict=True):
@@ -161,13 +161,13 @@ def test_weights_rest_and_statistics_move_until_the_warm_up_ends(policy):
         epochs=3,
         initial_epoch=2,
         verbose=0,
-        callbacks=[warm_up],
+        callbacks=[freeze],
     )
     for weight, value in zip(trunk.trainable_variables, start, strict=True):
         assert np.abs(weight.numpy() - value).max() > 0, weight.name
 
 
-def test_training_after_the_warm_up_starts_from_no_momentum():
+def test_training_after_the_frozen_epochs_starts_from_no_momentum():
     trunk, _, model = small_model(SGD(0.01, momentum=0.9))
     kept = {}
 
@@ -182,7 +182,7 @@ def test_training_after_the_warm_up_starts_from_no_momentum():
     assert kept[2] > 0
 
 
-def test_trunk_is_free_where_the_training_ends_or_is_saved_in_the_warm_up(tmp_path):
+def test_trunk_learns_after_training_ends_or_is_saved_in_a_frozen_epoch(tmp_path):
     trunk, _, model = small_model(SGD(0.01, momentum=0.9))
     saved = tmp_path / "model.keras"
     callbacks = [FreezeTrunk(trunk), keras.callbacks.ModelCheckpoint(str(saved))]
@@ -193,7 +193,7 @@ def test_trunk_is_free_where_the_training_ends_or_is_saved_in_the_warm_up(tmp_pa
         assert np.abs(trained.get_layer("c1").get_weights()[0] - before).max() > 0
 
 
-def test_no_warm_up_trains_everything_and_keeps_the_momentum():
+def test_no_frozen_epochs_train_everything_and_keep_the_momentum():
     trunk, _, model = small_model(SGD(0.01, momentum=0.9))
     _, _, plain = small_model(SGD(0.01, momentum=0.9))
     plain.set_weights(model.get_weights())
@@ -214,7 +214,7 @@ def test_another_optimizer_is_refused_before_training(optimizer):
         )
 
 
-@pytest.mark.parametrize("epochs", [-1, 0.5, None])
+@pytest.mark.parametrize("epochs", [-1, 0.5, None, True])
 def test_wrong_epochs_are_refused(epochs):
     with pytest.raises(ValueError, match=f"epochs must be.*got {epochs}"):
         FreezeTrunk(small_trunk(), epochs)

@@ -1,6 +1,8 @@
 import dataclasses
 import html.parser
 import importlib
+import subprocess
+import sys
 
 import matplotlib.colors
 import numpy as np
@@ -183,3 +185,29 @@ def test_long_class_name_is_cut_at_its_start(tmp_path):
         )[:1]
     ]
     assert query[2] == "…" + name[-21:]
+
+
+def test_room_is_imported_without_matplotlib_and_the_report_asks_for_it(tmp_path):
+    dataset = colored(tmp_path, [0, 1, 0, 1], "ab")
+    code = f"""
+import sys
+sys.modules["matplotlib"] = None
+import numpy as np
+import keras_dml.training
+dataset = keras_dml.data.ImageDataset({dataset.paths.tolist()}, [0, 1, 0, 1], "ab")
+embeddings = np.eye(4, dtype=np.float32)
+try:
+    keras_dml.training.write_report("report", "", embeddings, dataset, {{}}, "")
+except ImportError as error:
+    print(error)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = finished.stdout.splitlines()
+    assert line.startswith("the report needs matplotlib, which is not installed")
+    assert line.endswith('pip install "keras_dml[experiments]"')

@@ -1,8 +1,12 @@
+import csv
 import os
 import pathlib
 
+import keras
+import numpy as np
 import pytest
 
+from keras_dml.training import EpochLog
 from keras_dml.training import new_run_directory
 
 
@@ -31,3 +35,19 @@ def test_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(NotADirectoryError, match=r"run' is a file"):
         new_run_directory(tmp_path / "run")
+
+
+def test_log_has_the_columns_it_is_given(tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse", metrics=["mae"])
+    log = EpochLog(tmp_path / "log.csv", ["mae", "recall", "loss"])
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[log]).history
+    with open(tmp_path / "log.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["epoch", "mae", "recall", "loss"]
+    assert [row[0] for row in rows] == ["0", "1"]
+    assert [row[2] for row in rows] == ["NA", "NA"]
+    for column, name in ((1, "mae"), (3, "loss")):
+        np.testing.assert_allclose([float(row[column]) for row in rows], history[name])

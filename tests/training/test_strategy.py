@@ -59,7 +59,9 @@ def test_split_that_comes_too_late_is_refused():
 
 
 def test_negative_split_is_refused():
-    with pytest.raises(ValueError, match="logical_cpus must be 0 or more; got -1"):
+    with pytest.raises(
+        ValueError, match="logical_cpus must be an integer of at least 0; got -1"
+    ):
         mirrored_strategy(logical_cpus=-1)
 
 
