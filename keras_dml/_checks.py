@@ -1,9 +1,13 @@
-"""Checks on arguments: each returns the value once it is known to be right.
+"""Checks of arguments: each returns the value once it is known to be right.
 
-Every message names the argument, what it must be, what was given, and what to do.
+Every message names the argument, what it must be and what was given, and says what to
+do where that is not plain. `True` and `False` are neither integers nor numbers here.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Collection
 from collections.abc import Sequence
 from numbers import Integral
 from numbers import Real
@@ -12,6 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# Rows of embeddings looked at at a time.
+_BLOCK_ROWS = 4096
+# By name, as NumPy knows bfloat16 from the package ml_dtypes alone.
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
 
 def checked_integer(
     value: Any, name: str, lowest: int | None = None, highest: int | None = None
@@ -19,7 +28,7 @@ def checked_integer(
     """Returns an argument as a Python integer, once known to be one in its range.
 
     Args:
-        value: what the caller passed.
+        value: what the caller passed: a Python or NumPy integer.
         name: what the caller's signature calls it, for the error message.
         lowest: the least it may be; None: no limit.
         highest: the most it may be; None: no limit.
@@ -28,22 +37,22 @@ def checked_integer(
         The same number.
 
     Raises:
-        ValueError: if it is no integer, or out of range; True and False are none.
+        ValueError: if it is no integer, or out of range.
+
+    Example:
+        >>> checked_integer(np.int64(3), "k", 1, 9)
+        3
+        >>> checked_integer(0, "k", 1)
+        Traceback (most recent call last):
+        ValueError: k must be an integer of at least 1; got 0.
     """
-    is_right = isinstance(value, Integral) and not isinstance(value, bool)
-    if is_right and lowest is not None:
-        is_right = value >= lowest
-    if is_right and highest is not None:
-        is_right = value <= highest
-    if not is_right:
-        if lowest is None and highest is None:
-            limits = ""
-        elif highest is None:
-            limits = f", at least {lowest}"
-        elif lowest is None:
-            limits = f", at most {highest}"
-        else:
-            limits = f", {lowest} … {highest}"
+    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    if (
+        not is_integer
+        or (lowest is not None and value < lowest)
+        or (highest is not None and value > highest)
+    ):
+        limits = _limits(least=lowest, most=highest)
         raise ValueError(f"{name} must be an integer{limits}; got {value!r}.")
     return int(value)
 
@@ -61,7 +70,7 @@ def checked_number(
     """Returns an argument as a Python float, once known to be finite and in range.
 
     Args:
-        value: what the caller passed.
+        value: what the caller passed: a Python or NumPy integer, float or fraction.
         name: what the caller's signature calls it, for the error message.
         least: the least it may be.
         above: what it must be greater than.
@@ -73,26 +82,50 @@ def checked_number(
         The same number.
 
     Raises:
-        ValueError: if it is no number, infinite, NaN or out of range; True and False
-            are none.
+        ValueError: if it is no number, infinite, NaN or out of range.
+
+    Example:
+        >>> checked_number(1, "margin", above=0, example=0.2)
+        1.0
+        >>> checked_number(-1, "margin", above=0, example=0.2)
+        Traceback (most recent call last):
+        ValueError: margin must be a number above 0, such as 0.2; got -1.
     """
     number = math.nan
     if isinstance(value, Real) and not isinstance(value, bool):
-        number = float(value)
-    limits = (
-        ("at least", least, lambda limit: number >= limit),
-        ("above", above, lambda limit: number > limit),
-        ("at most", most, lambda limit: number <= limit),
-        ("below", below, lambda limit: number < limit),
-    )
-    given = [(word, limit, holds) for word, limit, holds in limits if limit is not None]
-    if not math.isfinite(number) or not all(holds(limit) for _, limit, holds in given):
-        wanted = " and ".join(f"{word} {limit:g}" for word, limit, _ in given)
-        wanted = f"a number {wanted}" if wanted else "a finite number"
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    if (
+        not math.isfinite(number)
+        or (least is not None and number < least)
+        or (above is not None and number <= above)
+        or (most is not None and number > most)
+        or (below is not None and number >= below)
+    ):
+        limits = _limits(least, above, most, below)
+        wanted = f"a number{limits}" if limits else "a finite number"
         if example is not None:
             wanted += f", such as {example}"
         raise ValueError(f"{name} must be {wanted}; got {value!r}.")
     return number
+
+
+def _limits(least=None, above=None, most=None, below=None):
+    """Gives a range in words: " from 1 to 9", " of at least 1", " above 0"."""
+    named = {"at least": least, "above": above, "at most": most, "below": below}
+    named = {
+        words: f"{limit:g}" if isinstance(limit, float) else str(limit)
+        for words, limit in named.items()
+        if limit is not None
+    }
+    if list(named) == ["at least", "at most"]:
+        return f" from {named['at least']} to {named['at most']}"
+    ranges = " and ".join(f"{words} {limit}" for words, limit in named.items())
+    if ranges.startswith("at "):
+        ranges = f"of {ranges}"
+    return ranges and f" {ranges}"
 
 
 def checked_bool(value: Any, name: str) -> bool:
@@ -106,20 +139,24 @@ def checked_bool(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def checked_choice(value: Any, name: str, choices: Sequence[Any]) -> Any:
-    """Returns an argument, once known to be one of several.
+def checked_choice(value: Any, name: str, choices: Collection[str | None]) -> Any:
+    """Returns an argument, once known to be one of several strings, or None.
 
     Raises:
         ValueError: if it is none of them; the message lists them.
+
+    Example:
+        >>> checked_choice("worst", "ties", ("expected", "worst", "best"))
+        'worst'
     """
-    if value not in choices:
+    if not isinstance(value, str | None) or value not in choices:
         listed = ", ".join(map(repr, choices))
         raise ValueError(f"{name} must be one of {listed}; got {value!r}.")
     return value
 
 
 def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    """Returns the ranks at which recall is asked for, as Python integers.
+    """Returns the ranks K at which recall is asked for, as Python integers.
 
     Args:
         ks: distinct integers, each at least 1, at least one of them.
@@ -129,22 +166,23 @@ def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
 
     Raises:
         ValueError: if they are anything else.
+
+    Example:
+        >>> checked_ks(np.array([1, 10]))
+        (1, 10)
     """
     remedy = "Pass distinct integers of at least 1, such as ks=(1, 2, 4, 8)."
     try:
-        ranks = tuple(ks)
+        given = tuple(ks)
     except TypeError:
         raise ValueError(f"ks must be a sequence; got {ks!r}. {remedy}") from None
-    for k in ranks:
+    for k in given:
         if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
             raise ValueError(f"ks holds {k!r}. {remedy}")
+    ranks = tuple(map(int, given))
     if not ranks or len(set(ranks)) < len(ranks):
-        raise ValueError(f"ks must be distinct, and not empty; got {ks!r}. {remedy}")
-    return tuple(int(k) for k in ranks)
-
-
-TIES = ("expected", "worst", "best")
-"""How images that are exactly as near as one another may be ranked."""
+        raise ValueError(f"ks must be distinct, and not empty; got {ranks}. {remedy}")
+    return ranks
 
 
 def check_distinct(ids: np.ndarray, name: str) -> None:
@@ -163,18 +201,13 @@ def check_distinct(ids: np.ndarray, name: str) -> None:
         row, place = np.argwhere(twice)[0]
         raise ValueError(
             f"{name} must not hold an id twice in a row; row {row} holds "
-            f"{in_order[row, place]} twice. Pass the ids as a search gives them, −1 "
+            f"{in_order[row, place]} twice. Pass the ids as a search gives them, -1 "
             "where it found nothing."
         )
 
 
-_BLOCK_ROWS = 4096
-# By name, as NumPy knows bfloat16 from the package ml_dtypes alone.
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
-
-
 def checked_embeddings(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
-    """Returns embeddings as an array, once known to be fit to be compared.
+    """Returns embeddings as an array, once known to be comparable.
 
     Args:
         embeddings: (n, dim) float16, bfloat16, float32 or float64, or (n, bytes) uint8
@@ -187,10 +220,17 @@ def checked_embeddings(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
     Raises:
         ValueError: if they have another shape or type, or hold a NaN or an infinity.
     """
-    array = np.asarray(embeddings)
+    try:
+        array = np.asarray(embeddings)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(
+            f"{name} must have shape (n, dim), one row an image; NumPy makes no array "
+            f"of what was given: {error}"
+        ) from None
     if array.ndim != 2:
         raise ValueError(
-            f"{name} must have shape (n, dim), one row an image; got {array.shape}."
+            f"{name} must have shape (n, dim), one row an image; got {array.shape}. "
+            "Flatten each image's embedding, and give a single one as `[embedding]`."
         )
     if 0 in array.shape:
         raise ValueError(
@@ -233,7 +273,7 @@ def checked_floats(embeddings: npt.ArrayLike, name: str) -> np.ndarray:
     if array.dtype == np.uint8:
         raise ValueError(
             f"{name} must be float16, bfloat16, float32 or float64; got uint8, which "
-            "here means packed codes. Pass what the codes were made from."
+            "here means packed codes. Pass the embeddings that they were made of."
         )
     return array
 
@@ -249,7 +289,7 @@ def checked_pair(
             the queries search one another. Float types of different sizes may mix.
 
     Returns:
-        Both as arrays, the gallery None where it was None.
+        Both as arrays; None for a gallery of None.
 
     Raises:
         ValueError: where `checked_embeddings` raises, and if one holds embeddings and
@@ -277,7 +317,10 @@ def image_side(embedder: Any) -> int:
     """Returns the side, in pixels, of the square images that a model takes.
 
     Args:
-        embedder: a `keras.Model`.
+        embedder: a `keras.Model` of one input, of shape (batch, side, side, 3).
+
+    Returns:
+        The side.
 
     Raises:
         ValueError: if it does not take square images of a fixed size.

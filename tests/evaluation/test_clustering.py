@@ -122,9 +122,9 @@ def test_inputs_are_left_as_they_were(library, dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"k": 0}, "k must be an integer, 1 … 3; got 0"),
-        ({"k": 4}, "k must be an integer, 1 … 3; got 4"),
-        ({"starts": 0}, "starts must be an integer, at least 1; got 0"),
+        ({"k": 0}, "k must be an integer from 1 to 3; got 0"),
+        ({"k": 4}, "k must be an integer from 1 to 3; got 4"),
+        ({"starts": 0}, "starts must be an integer of at least 1; got 0"),
         ({"seed": -1}, "seed must be an integer"),
         ({"embeddings": np.ones((3, 2), np.uint8)}, "packed codes"),
         ({"embeddings": np.array([[1.0], [np.inf]])}, "must be finite; row 1 holds"),

@@ -59,7 +59,7 @@ def test_query_is_left_out_by_identity_among_its_duplicates():
     [
         (None, 3, "k must be at most 2, the images there are to find; got 3"),
         (np.eye(3), 4, "k must be at most 3"),
-        (None, 0, "k must be an integer, at least 1; got 0"),
+        (None, 0, "k must be an integer of at least 1; got 0"),
         (None, 1.0, "k must be an integer"),
     ],
 )

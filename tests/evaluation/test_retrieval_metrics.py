@@ -185,7 +185,7 @@ def test_a_single_image_is_refused():
 
 
 def test_negative_number_of_starts_is_refused(embeddings):
-    with pytest.raises(ValueError, match="nmi_starts must be an integer, at least 0"):
+    with pytest.raises(ValueError, match="nmi_starts must be an integer of at least 0"):
         retrieval_metrics(embeddings, LABELS, nmi_starts=-1)
 
 

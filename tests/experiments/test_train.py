@@ -211,7 +211,7 @@ def test_frozen_epochs_come_before_the_others_and_plain_sampling_trains(
         (["--config.balanced=False", "--config.classes=20"], "batch_size=60"),
         (
             ["--config.frozen_epochs=-1"],
-            "--config.frozen_epochs must be an integer, at least 0; got -1.",
+            "--config.frozen_epochs must be an integer of at least 0; got -1.",
         ),
         (["--config.trunk=resnet5"], "resnet5"),
         (["--config.loss=triplet"], "--config.loss must be one of normalized_softmax"),

@@ -341,7 +341,7 @@ def test_embeddings_are_refused_by_an_index_of_codes(kind):
 
 @pytest.mark.parametrize("k", [0, -1, 1.0, True])
 def test_k_below_one_is_refused(kind, k):
-    with pytest.raises(ValueError, match="k must be an integer, at least 1"):
+    with pytest.raises(ValueError, match="k must be an integer of at least 1"):
         built(kind, "cosine").search(rows("cosine", 1), k)
 
 

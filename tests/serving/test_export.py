@@ -229,7 +229,7 @@ def test_wrong_resize_is_refused_before_anything_is_written(
     module = importlib.import_module("keras_dml.serving.export")
     monkeypatch.setattr(module, "atomic_folder", None)
     with pytest.raises(
-        ValueError, match=f"resize must be an integer, at least 14; got {resize!r}"
+        ValueError, match=f"resize must be an integer of at least 14; got {resize!r}"
     ):
         export(embedder, tmp_path / "model" / "1", resize)
     assert os.listdir(tmp_path) == []
