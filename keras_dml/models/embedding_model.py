@@ -1,9 +1,9 @@
 """The model that turns images into unit vectors."""
 
-from numbers import Integral
-
 import keras
 
+from keras_dml._checks import checked_bool
+from keras_dml._checks import checked_integer
 from keras_dml.layers import L2Normalization
 from keras_dml.layers import ParameterFreeLayerNormalization
 
@@ -22,20 +22,26 @@ def embedding_model(
         trunk: a model from images to (batch, rows, columns, channels) features, or
             to (batch, channels) already pooled. Its weights are shared, not copied.
         dim: numbers in an embedding, at least 1.
-        layer_norm: False leaves the layer normalization out, to see what it does.
+        layer_norm: whether to have the layer normalization; False is for ablations.
 
     Returns:
         A model from the trunk's input to (batch, dim) float32 unit vectors.
 
     Raises:
-        ValueError: if dim is not a positive integer or the trunk's output has
-            another shape.
+        ValueError: if dim is not a positive integer, layer_norm is no bool, or the
+            trunk's output has another shape.
+
+    Example:
+        >>> trunk = keras_dml.models.trunk("conv4", (28, 28, 3))
+        >>> embedder = keras_dml.models.embedding_model(trunk, dim=16)
+        >>> embedder.output_shape
+        (None, 16)
 
     Reference:
         [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), figure 1.
     """
-    if not (isinstance(dim, Integral) and dim >= 1):
-        raise ValueError(f"dim must be an integer of at least 1; got {dim!r}.")
+    dim = checked_integer(dim, "dim", 1)
+    layer_norm = checked_bool(layer_norm, "layer_norm")
     x = trunk.outputs[0]
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -48,7 +54,7 @@ def embedding_model(
         x = ParameterFreeLayerNormalization(name="layer_norm")(x)
     if x.shape[-1] != dim:
         x = keras.layers.Dense(
-            int(dim),
+            dim,
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(
                 1 / 3, mode="fan_in", distribution="uniform"

@@ -1,26 +1,32 @@
-"""Pixels as the weights of the paper's trunks expect them."""
+"""Pixels less their mean, over their standard deviation."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_dml._checks import checked_bool
+from keras_dml._ops import Tensor
 from keras_dml._ops import ops
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
 class PixelNormalization(keras.layers.Layer):
-    """(pixels - mean) / std, channel by channel, as a layer of the model.
+    """Computes `(pixels - mean) / std` for each channel, as a layer of the model.
 
-    Inside the model it can't be forgotten or done twice: training, evaluation and
-    the exported graph all take plain RGB pixels. The arithmetic is float32 whatever
-    the mixed-precision policy.
+    In the model it can't be forgotten or done twice: training, evaluation and the
+    exported graph all take plain RGB pixels. The arithmetic is float32 whatever the
+    mixed-precision policy.
 
     Args:
         mean: one number a channel, on the scale from 0 to 255.
         std: one number a channel above 0, on the same scale.
-        bgr: whether the channels are turned round to blue, green, red first; mean
+        bgr: whether to put the channels into the order blue, green, red first; mean
             and std are in that order then.
+        **kwargs: those of every Keras layer, such as `name`.
 
     Call arguments:
         images: (batch, height, width, channels) RGB pixels from 0 to 255.
@@ -29,11 +35,13 @@ class PixelNormalization(keras.layers.Layer):
         (batch, height, width, channels) float32.
 
     Raises:
-        ValueError: if mean and std are not as many finite numbers, std above 0.
+        ValueError: if mean and std are not as many finite numbers, std above 0, or
+            bgr is no bool.
 
     Example:
-        >>> layer = PixelNormalization([127.5] * 3, [127.5] * 3)
-        >>> layer(np.full((1, 1, 1, 3), 255.0))  # [[[[1., 1., 1.]]]]
+        >>> layer = keras_dml.models.PixelNormalization([127.5] * 3, [127.5] * 3)
+        >>> keras.ops.convert_to_numpy(layer(np.full((1, 1, 1, 3), 255.0)))
+        array([[[[1., 1., 1.]]]], dtype=float32)
     """
 
     def __init__(
@@ -41,9 +49,8 @@ class PixelNormalization(keras.layers.Layer):
         mean: Sequence[float],
         std: Sequence[float],
         bgr: bool = False,
-        **kwargs,
-    ):
-        """Checks the numbers; the class docstring has the arguments."""
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
         mean = [float(one) for one in mean]
         std = [float(one) for one in std]
@@ -58,10 +65,10 @@ class PixelNormalization(keras.layers.Layer):
             )
         self.mean = mean
         self.std = std
-        self.bgr = bool(bgr)
+        self.bgr = checked_bool(bgr, "bgr")
 
-    def call(self, images):
-        """Turns the channels round, subtracts and divides."""
+    def call(self, images: Tensor) -> Tensor:
+        """Normalizes the pixels."""
         images = ops.cast(images, self.compute_dtype)
         if self.bgr:
             images = ops.flip(images, axis=-1)
@@ -71,12 +78,14 @@ class PixelNormalization(keras.layers.Layer):
         )
         return (images - mean) / std
 
-    def compute_output_shape(self, input_shape):
-        """The input's shape."""
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Gives the shape of the input."""
         return input_shape
 
-    def get_config(self):
-        """Adds the numbers and the order of the channels."""
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, mean, std and bgr included."""
         return {
             **super().get_config(),
             "mean": list(self.mean),
