@@ -15,7 +15,7 @@ from PIL import Image
 def use_counts(monkeypatch, loader, counts):
     """Makes a loader take these counts for the official ones."""
     # The package's attribute of that name is the function.
-    module = importlib.import_module(f"keras_dml.data.{loader}")
+    module = importlib.import_module(f"keras_dml.data.datasets.{loader}")
     monkeypatch.setattr(module, "OFFICIAL_COUNTS", counts)
 
 

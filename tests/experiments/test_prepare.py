@@ -66,7 +66,7 @@ def test_all_unreadable_images_are_named_unless_they_are_not_asked_for(tmp_path)
     assert gather_rows(finished)["train"] == ["2", "5"]
     assert "Every image" not in finished.stdout
     first, *named = finished.stderr.splitlines()
-    assert first == "error: Cannot read 2 of 12 images; mend or remove them:"
+    assert first == "error: Cannot read 2 of 12 images; repair or remove them:"
     assert sorted(named) == sorted(bad)
 
     finished = run_with_counts("cars196", counts, *arguments, "--noimages")
@@ -87,7 +87,7 @@ def test_missing_images_are_counted_without_reading_any(birds, tmp_path):
         shutil.copy(birds / "CUB_200_2011" / name, tmp_path)
     finished = run_program("prepare", "--dataset=cub200", f"--data_dir={tmp_path}")
     assert finished.returncode == 2
-    assert "11,788 of 11,788 images are not there" in finished.stderr
+    assert "11,788 of 11,788 images are missing" in finished.stderr
     assert "Reading" not in finished.stdout
 
 

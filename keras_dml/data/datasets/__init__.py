@@ -1,4 +1,10 @@
-"""One loader a data set: its metadata, read and checked, as `ImageDataset` values."""
+"""One loader per data set, each returning (train, test) as `ImageDataset`s.
+
+`cub200`, `cars196`, `in_shop` and `stanford_online_products` read the official
+archives, extracted; `omniglot` reads the official zip files. `glyphs` and
+`glyph_strings` need no download: they draw their images. `cars196`, `glyphs` and
+`glyph_strings` need packages that `pip install "keras_dml[datasets]"` installs.
+"""
 
 from keras_dml.data.datasets.cars196 import cars196
 from keras_dml.data.datasets.cub200 import cub200

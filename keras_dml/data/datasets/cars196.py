@@ -3,10 +3,10 @@
 import os
 
 import numpy as np
-import scipy.io
 
+from keras_dml._ops import import_extra
 from keras_dml.data.datasets._archive import find_metadata
-from keras_dml.data.datasets._archive import relative_path
+from keras_dml.data.datasets._archive import parse_path
 from keras_dml.data.datasets._archive import split_at_class
 from keras_dml.data.image_dataset import ImageDataset
 
@@ -27,11 +27,12 @@ _LABELS = "cars_test_annos_withlabels.mat"
 
 
 def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
-    """Cars-196 from its official archives, extracted; a class a make, model and year.
+    """Cars-196 from its official archives, extracted; each model of a year is a class.
 
     Classes 1 to 98 are trained on (8,054 images) and 99 to 196 tested on (8,131), as
-    is usual in metric learning. The archives' own split, which has every class on both
-    sides, is not used.
+    is usual in metric learning. The archives' own split, which has every class in both
+    parts, is not used. The annotations are .mat files, which SciPy reads:
+    `pip install "keras_dml[datasets]"`.
 
     Args:
         root: the folder with `devkit/cars_train_annos.mat`, `devkit/cars_meta.mat`,
@@ -42,12 +43,18 @@ def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
             it, if it is called `stanford_cars`.
 
     Returns:
-        (train, test); class names are as "AM General Hummer SUV 2000".
+        (train, test); class names are like "AM General Hummer SUV 2000".
 
     Raises:
-        FileNotFoundError: if a file is not there.
+        FileNotFoundError: if a file is missing.
+        ImportError: if SciPy is not installed.
         ValueError: if a file can't be read, an annotation in it is wrong, or the counts
             of classes and images are not the official ones.
+
+    Example:
+        >>> train, test = cars196("stanford_cars")  # doctest: +SKIP
+        >>> len(train), len(test)  # doctest: +SKIP
+        (8054, 8131)
 
     Reference:
         Krause et al., "3D Object Representations for Fine-Grained Categorization",
@@ -80,7 +87,7 @@ def cars196(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
 
 
 def _images(folder, name):
-    """The folder of images, which Kaggle's copies hold in another of its name."""
+    """The folder of images, which Kaggle's copies have inside another of its name."""
     nested = folder / name / name
     return nested if nested.is_dir() else folder / name
 
@@ -91,8 +98,8 @@ def _test_labels(devkit):
             return folder / _LABELS
     raise FileNotFoundError(
         f"no {_LABELS} in {str(devkit)!r} or beside it. The devkit came without the "
-        "test images' classes (its cars_test_annos.mat has none); they are this file "
-        "of their own, which mirrors of the data set have too."
+        "classes of the test images (its cars_test_annos.mat has none); they are in "
+        "this separate file, which mirrors of the data set have too."
     )
 
 
@@ -113,7 +120,7 @@ def _annotations(file, path_field, folder):
             class_id = _class_id(annotation["class"])
             first = first_of.setdefault(path, number)
             if first != number:
-                raise ValueError(f"image {path!r} stands twice, first as {first}")
+                raise ValueError(f"image {path!r} appears twice, first as {first}")
         except ValueError as error:
             raise ValueError(
                 f"{str(file)!r}, annotation {number} of {len(annotations)}: {error}."
@@ -126,7 +133,7 @@ def _path(value):
     if not isinstance(value, str):
         raise ValueError(f"image must be a file name; got {value!r}")
     try:
-        return relative_path(value)
+        return parse_path(value)
     except ValueError as error:
         raise ValueError(f"image {error}") from None
 
@@ -158,11 +165,12 @@ def _number_of_classes():
 def _variable(file, name):
     if not file.is_file():
         raise FileNotFoundError(f"no file {str(file)!r}. {_DOWNLOAD}")
+    scipy_io = import_extra("scipy.io", "cars196", "datasets")
     try:
-        variables = scipy.io.loadmat(file, squeeze_me=True, variable_names=[name])
+        variables = scipy_io.loadmat(file, squeeze_me=True, variable_names=[name])
     except Exception as error:  # SciPy, zlib and NumPy each raise their own.
         raise ValueError(
-            f"{str(file)!r} is not a whole .mat file ({error}); get it again."
+            f"{str(file)!r} is not a complete .mat file ({error}); get it again."
         ) from error
     if name not in variables:
         raise ValueError(

@@ -3,10 +3,10 @@
 import os
 
 from keras_dml.data.datasets._archive import find_metadata
+from keras_dml.data.datasets._archive import parse_id
+from keras_dml.data.datasets._archive import parse_path
 from keras_dml.data.datasets._archive import read_text_table
-from keras_dml.data.datasets._archive import relative_path
 from keras_dml.data.datasets._archive import split_at_class
-from keras_dml.data.datasets._archive import whole_number
 from keras_dml.data.image_dataset import ImageDataset
 
 OFFICIAL_COUNTS = {
@@ -25,23 +25,28 @@ _REMEDY = "Extract CUB_200_2011.tgz again, all of it."
 
 
 def cub200(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
-    """CUB-200-2011 from its official archive, extracted; a class a species.
+    """CUB-200-2011 from its official archive, extracted; each species is a class.
 
     Classes 1 to 100 are trained on (5,864 images) and 101 to 200 tested on (5,924), as
-    is usual in metric learning. The archive's own split, which has every class on both
-    sides, is not used.
+    is usual in metric learning. The archive's own split, which has every class in both
+    parts, is not used.
 
     Args:
         root: the folder `CUB_200_2011` with `images.txt`, `image_class_labels.txt`,
             `classes.txt` and `images/`, or the folder that it was extracted in.
 
     Returns:
-        (train, test); class names are as "001.Black_footed_Albatross".
+        (train, test); class names are like "001.Black_footed_Albatross".
 
     Raises:
-        FileNotFoundError: if a file is not there.
+        FileNotFoundError: if a file is missing.
         ValueError: if a line of the metadata is wrong, or the counts of classes and
             images are not the official ones.
+
+    Example:
+        >>> train, test = cub200("CUB_200_2011")  # doctest: +SKIP
+        >>> len(train), len(test)  # doctest: +SKIP
+        (5864, 5924)
 
     Reference:
         Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011; split as in
@@ -51,12 +56,12 @@ def cub200(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
     folder = file.parent
     images = read_text_table(
         file,
-        {"image_id": whole_number, "path": relative_path},
+        {"image_id": parse_id, "path": parse_path},
         unique=("image_id", "path"),
     )
     classes = read_text_table(
         folder / "classes.txt",
-        {"class_id": whole_number, "class_name": str},
+        {"class_id": parse_id, "class_name": str},
         unique=("class_id", "class_name"),
     )
     class_names = dict(zip(classes["class_id"], classes["class_name"], strict=True))
@@ -71,10 +76,10 @@ def cub200(root: str | os.PathLike) -> tuple[ImageDataset, ImageDataset]:
 
 
 def _class_ids(file, images, class_names):
-    """The class id of each row of `images`, from the file that has them."""
+    """The class id of each row of `images`, from image_class_labels.txt."""
     labels = read_text_table(
         file,
-        {"image_id": whole_number, "class_id": whole_number},
+        {"image_id": parse_id, "class_id": parse_id},
         unique=("image_id",),
     )
     known = set(images["image_id"])

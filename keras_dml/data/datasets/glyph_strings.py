@@ -1,31 +1,28 @@
-"""Glyph strings: a data set of as many classes as one likes, made of the glyphs."""
+"""Glyph strings: a data set of up to 1.5 million classes, made of the glyphs."""
 
-import math
-import numbers
 import os
 import pathlib
 
 import keras
 import numpy as np
-from PIL import Image
 
+from keras_dml._checks import checked_integer
 from keras_dml._files import cached_folder
 from keras_dml._files import default_cache_dir
+from keras_dml._ops import import_extra
 from keras_dml.data.datasets.glyphs import FACES
 from keras_dml.data.datasets.glyphs import IMAGE_SIZE
 from keras_dml.data.datasets.glyphs import IMAGES_PER_FACE
 from keras_dml.data.datasets.glyphs import glyphs
 from keras_dml.data.image_dataset import ImageDataset
 
-GENERATOR_VERSION = 1  # Raise it with any change that makes other pixels.
+GENERATOR_VERSION = 1  # Increase it with any change that makes other pixels.
 LETTERS = 3
 DRAWINGS = IMAGES_PER_FACE * len(FACES)  # of each letter
 STEP = 18  # pixels from one letter to the next
-JITTER = 2  # pixels that a letter may lie off its place, either way
-HEIGHT = IMAGE_SIZE - 2 * JITTER  # what the letters cover wherever they lie
+JITTER = 2  # pixels that a letter may be moved, either way
+HEIGHT = IMAGE_SIZE - 2 * JITTER  # what the letters cover wherever they are moved
 WIDTH = HEIGHT + (LETTERS - 1) * STEP
-
-_DRAWN = "drawings of each letter"
 
 
 def glyph_strings(
@@ -41,11 +38,11 @@ def glyph_strings(
     Strings of three letters are classes. Those to train on are drawn without repeats
     from the 1,481,544 that the 114 training classes of `glyphs` make, those to test on
     from as many of its 114 test classes, so no letter tested on was trained on. What
-    `glyphs` takes for one letter is one letter here.
+    is one class in `glyphs` is one letter here.
 
-    An image is gray, of 64 x 28 pixels, and shows three images of `glyphs` side by
+    An image is gray, of 64 × 28 pixels, and shows three images of `glyphs` side by
     side, their margins overlapping, each moved by up to two pixels; where two overlap
-    the lighter pixel stays. It is meant to be squeezed to a square of 28 pixels or
+    the lighter pixel stays. It is meant to be resized to a square of 28 pixels or
     more. Two images of a class never show the same drawing at the same place.
 
     Everything is a function of the seed, and sets of one seed are nested: with more
@@ -53,27 +50,29 @@ def glyph_strings(
     the same labels.
 
     The images are PNG files, `train/<class>_<number>.png` and
-    `test/<class>_<number>.png`, in a folder of the cache whose name tells the counts,
-    the seed and a digest of all else that settles the pixels. The folder appears when
-    complete, so an interrupted or a second process does no harm. The 104,000 images
-    of the default take three quarters of a minute on one core, and 410 MB of disk.
+    `test/<class>_<number>.png`, in a folder of the cache whose name has the counts,
+    the seed and a digest of everything else that determines the pixels. The folder
+    appears when complete, so a process that is interrupted or runs beside another does
+    no harm. The 104,000 images of the default take three quarters of a minute on one
+    core, and 410 MB of disk.
 
     Args:
         classes: classes to train on, from 1 to 1,481,544.
         images_per_class: images of each, from 1 to 32.
         test_classes: classes to test on, from 1 to 1,481,544.
         test_images_per_class: images of each, from 1 to 32.
-        cache_dir: folder to keep these images and those of `glyphs` in. Default:
-            `default_cache_dir()`.
-        seed: non-negative integer; each gives another data set.
+        cache_dir: folder to keep these images and those of `glyphs` in; None:
+            `$KERAS_DML_CACHE` if set, else `~/.cache/keras_dml`.
+        seed: 0 or more; each gives another data set.
 
     Returns:
-        The train and the test part, with no class and no letter in common. Both are
-        meant for self-retrieval. A class is named by its letters, such as
+        (train, test), with no class and no letter in common. Both are meant for
+        self-retrieval. A class is named by its letters, such as
         `U+0041_U+0046_U+0047`.
 
     Raises:
-        ValueError: if a count is out of range or `seed` is not a non-negative integer.
+        ValueError: if a count or seed is out of range.
+        ImportError: if matplotlib, fontTools or Pillow is not installed.
         FileNotFoundError: if matplotlib lacks one of the fonts.
 
     Example:
@@ -81,12 +80,21 @@ def glyph_strings(
         >>> len(train), len(train.class_names), len(test)  # doctest: +SKIP
         (200000, 100000, 4000)
     """
-    _check_count(images_per_class, "images_per_class", DRAWINGS, _DRAWN)
-    _check_count(test_images_per_class, "test_images_per_class", DRAWINGS, _DRAWN)
+    images_per_class = checked_integer(
+        images_per_class, "images_per_class", 1, DRAWINGS
+    )
+    test_images_per_class = checked_integer(
+        test_images_per_class, "test_images_per_class", 1, DRAWINGS
+    )
+    seed = checked_integer(seed, "seed", 0)
     cache = default_cache_dir() if cache_dir is None else pathlib.Path(cache_dir)
     letters, test_letters = glyphs(cache, seed)
-    strings = _strings(letters, classes, "classes", (seed, 1))
-    test_strings = _strings(test_letters, test_classes, "test_classes", (seed, 2))
+    classes = checked_integer(classes, "classes", 1, _most_strings(letters))
+    test_classes = checked_integer(
+        test_classes, "test_classes", 1, _most_strings(test_letters)
+    )
+    strings = _strings(letters, classes, (seed, 1))
+    test_strings = _strings(test_letters, test_classes, (seed, 2))
     names = _names(letters, strings)
     test_names = _names(test_letters, test_strings)
 
@@ -113,21 +121,14 @@ def glyph_strings(
     )
 
 
-def _check_count(count, name, most, of_what):
-    is_integer = isinstance(count, numbers.Integral) and not isinstance(count, bool)
-    if not is_integer or not 1 <= count <= most:
-        raise ValueError(
-            f"{name} must be an integer from 1 to {most:,}, the number of {of_what}; "
-            f"got {count!r}."
-        )
+def _most_strings(letters):
+    return len(letters.class_names) ** LETTERS
 
 
-def _strings(letters, count, argument, key):
+def _strings(letters, count, key):
     """(count, LETTERS) labels of letters, no row twice."""
+    drawn = np.random.default_rng(key).permutation(_most_strings(letters))[:count]
     sides = (len(letters.class_names),) * LETTERS
-    most = math.prod(sides)
-    _check_count(count, argument, most, f"strings that {sides[0]} letters make")
-    drawn = np.random.default_rng(key).permutation(most)[:count]
     return np.stack(np.unravel_index(drawn, sides), axis=1)
 
 
@@ -138,7 +139,8 @@ def _names(letters, strings):
 
 def _draw(folder, letters, strings, names, images_per_class, seed, progress):
     """Writes the images of some strings, each the same whatever the others."""
-    drawings = [np.asarray(Image.open(path)) for path in letters.paths]
+    pil_image = import_extra("PIL.Image", "glyph_strings", "datasets")
+    drawings = [np.asarray(pil_image.open(path)) for path in letters.paths]
     drawings = np.stack(drawings).reshape(-1, DRAWINGS, IMAGE_SIZE, IMAGE_SIZE)
     for string, name in zip(strings, names, strict=True):
         rng = np.random.default_rng((seed, *map(ord, name)))
@@ -149,7 +151,8 @@ def _draw(folder, letters, strings, names, images_per_class, seed, progress):
                 for place, letter in enumerate(string)
             ]
             corners = rng.integers(0, 2 * JITTER + 1, (LETTERS, 2))
-            Image.fromarray(_compose(row, corners)).save(folder / f"{name}_{copy}.png")
+            image = pil_image.fromarray(_compose(row, corners))
+            image.save(folder / f"{name}_{copy}.png")
         progress.add(images_per_class)
 
 
@@ -170,4 +173,4 @@ def _dataset(folder, names, images_per_class):
         for copy in range(images_per_class)
     ]
     labels = np.repeat(np.arange(len(names)), images_per_class)
-    return ImageDataset(paths, labels, names)
+    return ImageDataset(np.array(paths), labels, tuple(names))

@@ -13,7 +13,7 @@ from keras_dml._files import cached_folder
 from keras_dml._files import default_cache_dir
 from keras_dml.data.image_dataset import ImageDataset
 
-_MEMBER = re.compile(r"[^/]+/([^/]+)/(character\d+)/([^/]+\.png)")
+_MEMBER = re.compile(r"[^/]+/[^/]+/character\d+/[^/]+\.png")
 
 
 def omniglot(
@@ -21,13 +21,13 @@ def omniglot(
     test_zip: str | os.PathLike,
     cache_dir: str | os.PathLike | None = None,
 ) -> tuple[ImageDataset, ImageDataset]:
-    """Omniglot from its official zip files, a class a character.
+    """Omniglot from its official zip files; each character is a class.
 
     The files are `images_background.zip` and `images_evaluation.zip`, or the small
     `images_background_small1.zip` and `images_background_small2.zip`, as they are
     downloaded from https://github.com/brendenlake/omniglot. The test set holds the
-    characters of `test_zip` whose alphabet `train_zip` does not have; of the two
-    small files these are 106 classes and 2,120 images.
+    characters of `test_zip` whose alphabet is not in `train_zip`; of the two small
+    files these are 106 classes and 2,120 images.
 
     Args:
         train_zip: the file to train on.
@@ -35,12 +35,19 @@ def omniglot(
         cache_dir: where the images are unpacked, once; `default_cache_dir()` if None.
 
     Returns:
-        (train, test); class names are "Alphabet/character01".
+        (train, test); class names are like "Alphabet/character01".
 
     Raises:
-        FileNotFoundError: if a file is not there.
+        FileNotFoundError: if a file is missing.
         ValueError: if a file is not a zip of Omniglot, is damaged, or no alphabet is
             left to test on.
+
+    Example:
+        >>> train, test = omniglot(
+        ...     "images_background_small1.zip", "images_background_small2.zip"
+        ... )  # doctest: +SKIP
+        >>> len(train), len(test)  # doctest: +SKIP
+        (2720, 2120)
 
     Reference:
         [Lake et al., 2015](https://doi.org/10.1126/science.aab3050).
@@ -81,7 +88,7 @@ def _unpacked(archive, cache_dir):
                 zipped.extractall(folder, members)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(
-                f"omniglot: {str(archive)!r} is not a whole zip file ({error}); "
+                f"omniglot: {str(archive)!r} is not a complete zip file ({error}); "
                 "download it again."
             ) from None
         if not members:

@@ -1,12 +1,12 @@
-"""Stanford Online Products: what eBay's sellers showed of 22,634 products."""
+"""Stanford Online Products: photographs of 22,634 products by sellers on eBay."""
 
 import os
 
 from keras_dml.data.datasets._archive import find_metadata
+from keras_dml.data.datasets._archive import parse_id
+from keras_dml.data.datasets._archive import parse_path
 from keras_dml.data.datasets._archive import read_text_table
-from keras_dml.data.datasets._archive import relative_path
 from keras_dml.data.datasets._archive import split_at_class
-from keras_dml.data.datasets._archive import whole_number
 from keras_dml.data.image_dataset import ImageDataset
 
 OFFICIAL_COUNTS = {
@@ -29,7 +29,7 @@ def stanford_online_products(
 ) -> tuple[ImageDataset, ImageDataset]:
     """Stanford Online Products from its official archive, extracted.
 
-    A class is a product. 11,318 of them are trained on (59,551 images) and 11,316
+    Each product is a class. 11,318 of them are trained on (59,551 images) and 11,316
     tested on (60,502), as `Ebay_train.txt` and `Ebay_test.txt` say.
 
     Args:
@@ -41,9 +41,15 @@ def stanford_online_products(
         (train, test); class names are the official class ids, from "1".
 
     Raises:
-        FileNotFoundError: if a file is not there.
+        FileNotFoundError: if a file is missing.
         ValueError: if a line of the metadata is wrong, or the counts of classes and
             images are not the official ones.
+
+    Example:
+        >>> folder = "Stanford_Online_Products"
+        >>> train, test = stanford_online_products(folder)  # doctest: +SKIP
+        >>> len(train), len(test)  # doctest: +SKIP
+        (59551, 60502)
 
     Reference:
         [Song et al., 2016](https://arxiv.org/abs/1511.06452).
@@ -73,13 +79,14 @@ def stanford_online_products(
 
 
 def _read(file, first, last):
+    """The table of one list, whose class ids are to be from first to last."""
     table = read_text_table(
         file,
         {
-            "image_id": whole_number,
-            "class_id": whole_number,
-            "super_class_id": whole_number,
-            "path": relative_path,
+            "image_id": parse_id,
+            "class_id": parse_id,
+            "super_class_id": parse_id,
+            "path": parse_path,
         },
         unique=("image_id", "path"),
         header=True,

@@ -95,7 +95,7 @@ def test_devkit_without_the_test_labels_is_explained(devkit):
     os.remove(devkit / "devkit" / LABELS)
     with pytest.raises(
         FileNotFoundError,
-        match=rf"no {LABELS} in '{devkit}/devkit' or beside it.*without the test",
+        match=rf"no {LABELS} in '{devkit}/devkit' or beside it.*without the classes",
     ):
         cars196(devkit)
 
@@ -122,9 +122,9 @@ def test_test_annotations_under_the_labels_name_are_refused(devkit):
         (
             "car_ims/000001.jpg",
             2,
-            "image 'car_ims/000001.jpg' stands twice, first as 1",
+            "image 'car_ims/000001.jpg' appears twice, first as 1",
         ),
-        ("car_ims/./000001.jpg", 2, "image .* stands twice, first as 1"),
+        ("car_ims/./000001.jpg", 2, "image .* appears twice, first as 1"),
         (
             "../../x.jpg",
             2,
@@ -167,14 +167,16 @@ def test_truncated_file_is_named(flat, length):
     file = flat / "cars_annos.mat"
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(
-        ValueError, match=r"cars_annos\.mat' (is not a whole .mat|has no)"
+        ValueError, match=r"cars_annos\.mat' (is not a complete .mat|has no)"
     ):
         cars196(flat)
 
 
 def test_web_page_saved_as_mat_is_named(flat):
     (flat / "cars_annos.mat").write_text("<html>404 Not Found</html>\n" * 40)
-    with pytest.raises(ValueError, match=r"cars_annos\.mat' is not a whole \.mat file"):
+    with pytest.raises(
+        ValueError, match=r"cars_annos\.mat' is not a complete \.mat file"
+    ):
         cars196(flat)
 
 
@@ -234,7 +236,7 @@ def test_archive_of_another_size_is_refused(tmp_path):
     write_cars196(tmp_path, [1] * 98, [1] * 98)
     with pytest.raises(
         ValueError,
-        match=r"cars_annos\.mat' is not whole, or another data set's; train images: 98 "
-        r"found, 8,054 expected; test images: 98 found, 8,131 expected\. Extract",
+        match=r"cars_annos\.mat' is incomplete, or of another data set; train images: "
+        r"98 found, 8,054 expected; test images: 98 found, 8,131 expected\. Extract",
     ):
         cars196(tmp_path)

@@ -72,8 +72,8 @@ def test_windows_line_endings_and_blank_lines_do_not_matter(archive):
     [
         ("images.txt", "4", "2 columns"),
         ("images.txt", "four 002.Species_2/x.jpg", "image_id must be a whole number"),
-        ("images.txt", "3 002.Species_2/x.jpg", "image_id 3 stands twice"),
-        ("images.txt", "4 001.Species_1/Species_1_0000_00.jpg", "stands twice"),
+        ("images.txt", "3 002.Species_2/x.jpg", "image_id 3 appears twice"),
+        ("images.txt", "4 001.Species_1/Species_1_0000_00.jpg", "appears twice"),
         ("images.txt", "4 ../../x.jpg", "path inside the data set"),
         ("images.txt", "4 /etc/x.jpg", "path inside the data set"),
         ("images.txt", "99 x.jpg", "image_id 4 is not in images"),
@@ -81,12 +81,12 @@ def test_windows_line_endings_and_blank_lines_do_not_matter(archive):
         ("image_class_labels.txt", "4 two", "class_id must be a whole number"),
         ("image_class_labels.txt", "4 0", "class_id must be a whole number of at"),
         ("image_class_labels.txt", "4 6", r"class_id must lie in 1\.\.5; got 6"),
-        ("image_class_labels.txt", "1 2", "image_id 1 stands twice, first on line 1"),
+        ("image_class_labels.txt", "1 2", "image_id 1 appears twice, first on line 1"),
         ("image_class_labels.txt", "99 2", "image_id 99 is not in images.txt"),
         ("classes.txt", "4", "2 columns"),
         ("classes.txt", "4 004 Species", "2 columns"),
-        ("classes.txt", "3 004.Species_4", "class_id 3 stands twice"),
-        ("classes.txt", "4 003.Species_3", "class_name 003.Species_3 stands twice"),
+        ("classes.txt", "3 004.Species_4", "class_id 3 appears twice"),
+        ("classes.txt", "4 003.Species_3", "class_name 003.Species_3 appears twice"),
     ],
 )
 def test_hostile_line_is_named(archive, name, line, message):
@@ -119,7 +119,7 @@ def test_half_extracted_images_are_named(archive):
     shutil.rmtree(archive / "images" / "004.Species_4")
     with pytest.raises(
         FileNotFoundError,
-        match=r"^4 of 12 images are not there; the first is .*/004\.Species_4/.*_0000_"
+        match=r"^4 of 12 images are missing; the first is .*/004\.Species_4/.*_0000_"
         r".*Extract CUB_200_2011\.tgz again",
     ):
         cub200(archive)
@@ -131,7 +131,7 @@ def test_list_cut_short_says_which_counts_differ(archive):
             change_line(archive / name, number, "")
     with pytest.raises(
         ValueError,
-        match=r"images\.txt' is not whole, .*; train classes: 1 found, 2 expected; "
+        match=r"images\.txt' is incomplete, .*; train classes: 1 found, 2 expected; "
         r"train images: 3 found, 5 expected; test classes: 2 found, 3 expected; "
         r"test images: 6 found, 7 expected\. Extract CUB_200_2011\.tgz again",
     ):

@@ -96,7 +96,7 @@ def test_labels_agree_with_the_file_names(parts):
             assert re.fullmatch(rf"{re.escape(part.class_names[label])}_\d\.png", name)
 
 
-def test_images_are_grey_and_28_by_64(parts):
+def test_images_are_gray_and_28_by_64(parts):
     for part in parts:
         for path in part.paths:
             with Image.open(path) as image:
@@ -208,14 +208,14 @@ def test_stale_copy_is_not_reused(empty, where, monkeypatch):
 
 
 def test_interrupted_drawing_leaves_nothing(empty, monkeypatch):
-    whole = module._compose
+    compose = module._compose
     composed = []
 
     def interrupt(row, corners):
         composed.append(row)
         if len(composed) == 70:  # 60 images to train on, then the test part's
             raise KeyboardInterrupt
-        return whole(row, corners)
+        return compose(row, corners)
 
     monkeypatch.setattr(module, "_compose", interrupt)
     before = sorted(empty.iterdir())
@@ -235,7 +235,7 @@ def test_wrong_count_is_refused(empty, name, count):
     most = 27 if name.endswith("classes") else 32
     with pytest.raises(
         ValueError,
-        match=f"^{name} must be an integer from 1 to {most}, .*; got {count!r}",
+        match=f"^{name} must be an integer from 1 to {most}; got {count!r}",
     ):
         glyph_strings(**{**FEW, name: count}, cache_dir=empty)
     assert _strings_in(empty) == []

@@ -4,6 +4,7 @@ import pathlib
 import re
 import shutil
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,7 +60,7 @@ def test_each_class_has_images_from_every_face(parts):
         assert len(pairs) == len(part.class_names) * len(module.FACES)
 
 
-def test_images_are_grey_and_32_pixels_a_side(parts):
+def test_images_are_gray_and_32_pixels_a_side(parts):
     for part in parts:
         with Image.open(part.paths[0]) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "L", (32, 32))
@@ -96,7 +97,7 @@ def test_cached_copy_is_reused_without_drawing(parts, cache, monkeypatch):
     def refuse(*args):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(module, "_draw_whole", refuse)
+    monkeypatch.setattr(module, "_draw_dataset", refuse)
     before = {path: os.stat(path).st_mtime_ns for path in parts[0].paths}
     again = glyphs(str(cache))
     for part, same in zip(parts, again, strict=True):
@@ -150,14 +151,14 @@ def test_image_does_not_depend_on_what_else_is_drawn(tmp_path):
 
 
 def test_interrupted_drawing_leaves_nothing(tmp_path, few_classes, monkeypatch):
-    whole = module._distort
+    distort = module._distort
     drawn = []
 
     def interrupt(glyph, rng):
         drawn.append(glyph)
         if len(drawn) == 100:
             raise KeyboardInterrupt
-        return whole(glyph, rng)
+        return distort(glyph, rng)
 
     monkeypatch.setattr(module, "_distort", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -223,6 +224,6 @@ def test_numpy_integer_seed_is_the_integer(tmp_path, few_classes):
 
 
 def test_missing_font_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.matplotlib, "get_data_path", lambda: str(tmp_path))
+    monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"DejaVuSans\.ttf.*Reinstall"):
         glyphs(tmp_path / "cache")

@@ -104,7 +104,7 @@ def test_white_space_and_blank_lines_do_not_matter(archive, data):
             "img/x.jpg id_00000001 gallery",
             "id_00000001 is both in train and in query or",
         ),
-        ("img/MEN/Jackets_Vests/id_00000001/00_train.jpg id_9 train", "stands twice"),
+        ("img/MEN/Jackets_Vests/id_00000001/00_train.jpg id_9 train", "appears twice"),
         ("img/../../x.jpg id_00000001 train", "image_name must be a path inside"),
         ("/img/x.jpg id_00000001 train", "image_name must be a path inside"),
     ],
@@ -150,7 +150,7 @@ def test_list_of_another_benchmark_is_refused(archive, header):
 def test_list_cut_short_is_named(archive):
     change_line(archive / "Eval" / LIST, 17, "")
     with pytest.raises(
-        ValueError, match=rf"{LIST}' has 14 rows, but its first line promises 15"
+        ValueError, match=rf"{LIST}' has 14 rows, but its first line says 15"
     ):
         in_shop(archive)
 

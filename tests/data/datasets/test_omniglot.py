@@ -100,7 +100,7 @@ def test_missing_file_is_named(train_zip, tmp_path, cache):
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 and no more"])
 def test_file_that_is_no_zip_is_refused(train_zip, test_zip, cache, content):
     train_zip.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train\.zip' is not a whole zip file"):
+    with pytest.raises(ValueError, match=r"train\.zip' is not a complete zip file"):
         omniglot(train_zip, test_zip, cache)
     assert os.listdir(cache) == []
 
@@ -108,7 +108,7 @@ def test_file_that_is_no_zip_is_refused(train_zip, test_zip, cache, content):
 def test_truncated_zip_is_refused(train_zip, test_zip, cache):
     content = train_zip.read_bytes()
     train_zip.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"train\.zip' is not a whole zip file"):
+    with pytest.raises(ValueError, match=r"train\.zip' is not a complete zip file"):
         omniglot(train_zip, test_zip, cache)
     assert os.listdir(cache) == []
 
@@ -123,7 +123,7 @@ def test_zip_with_damaged_image_is_refused(train_zip, test_zip, cache, offset):
     for place in range(start, start + 8):
         content[place] ^= 255
     train_zip.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train\.zip' is not a whole zip file"):
+    with pytest.raises(ValueError, match=r"train\.zip' is not a complete zip file"):
         omniglot(train_zip, test_zip, cache)
     assert os.listdir(cache) == []
 

@@ -70,9 +70,9 @@ def test_windows_line_endings_and_blank_lines_do_not_matter(archive):
         (
             TRAIN,
             "1 1 1 bicycle_final/x.JPG",
-            "image_id 1 stands twice, first on line 2",
+            "image_id 1 appears twice, first on line 2",
         ),
-        (TRAIN, "3 1 1 bicycle_final/111085122871_0.JPG", "stands twice"),
+        (TRAIN, "3 1 1 bicycle_final/111085122871_0.JPG", "appears twice"),
         (TEST, "99 3 1 bicycle_final/111085122871_0.JPG", "is also in Ebay_train.txt"),
         (TRAIN, "3 1 1 ../../x.JPG", "path must be a path inside the data set"),
         (TRAIN, "3 1 1 /etc/x.JPG", "path must be a path inside the data set"),
@@ -112,7 +112,7 @@ def test_list_cut_short_says_which_counts_differ(archive):
     change_line(archive / TEST, 8, "")
     with pytest.raises(
         ValueError,
-        match=r"Products' is not whole.*; test classes: 2 found, 3 expected; "
+        match=r"Products' is incomplete.*; test classes: 2 found, 3 expected; "
         r"test images: 6 found, 7 expected\. Extract",
     ):
         stanford_online_products(archive)
@@ -122,7 +122,7 @@ def test_folder_without_it_says_where_to_get_it(tmp_path):
     (tmp_path / "Stanford_Online_Products.zip").touch()
     with pytest.raises(
         FileNotFoundError,
-        match=r"no Ebay_train\.txt in .*Products\.zip there may be still to extract\. "
+        match=r"no Ebay_train\.txt in .*Products\.zip there still to be extracted\? "
         r"Download .*https://cvgl\.stanford\.edu/projects/lifted_struct/",
     ):
         stanford_online_products(tmp_path)
