@@ -1,4 +1,13 @@
-"""Data sets, and the batches that models are trained and tested on."""
+"""From data sets of images to the batches that models are trained and tested on.
+
+- A data set is an `ImageDataset`: paths, labels and class names, no pixels.
+  `datasets/` has one loader per published data set; `image_folder` and `class_folders`
+  read folders of your own; `check_images` finds files that can't be decoded.
+- `class_balanced_batches` and `shuffled_batches` make training batches of it, with
+  random crops and flips; `ImageDataset.images` gives the images to test on.
+- Image files are decoded (JPEG and every other format in `decode_image`), resized and
+  cropped in `_pipeline/images.py`; `preprocess_image` does all of it for one image.
+"""
 
 from keras_dml.data._pipeline.images import preprocess_image
 from keras_dml.data._pipeline.images import unreadable_image

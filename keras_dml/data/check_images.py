@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_dml.data._pipeline.images import UNREADABLE
 from keras_dml.data._pipeline.images import decode_image
 from keras_dml.data.image_dataset import ImageDataset
 
 _MOST_NAMED = 20
+_READ_AT_ONCE = 256
 
 
 def check_images(*datasets: ImageDataset) -> None:
@@ -19,29 +21,34 @@ def check_images(*datasets: ImageDataset) -> None:
     Raises:
         ValueError: if images can't be decoded; the message has the paths of the first
             20 and how many there are.
+
+    Example:
+        >>> check_images(train, test)
+        Reading 48 images:
+        ...
     """
     paths = np.concatenate([dataset.paths for dataset in datasets])
     print(f"Reading {len(paths):,} images:")
     progress = keras.utils.Progbar(len(paths), unit_name="image")
     readable = np.zeros(len(paths), bool)
-    for indices in _readable(paths).as_numpy_iterator():
+    for indices in _readable_images(paths).as_numpy_iterator():
         readable[indices] = True
         progress.update(np.count_nonzero(readable), finalize=False)
     progress.update(len(paths), finalize=True)
     unreadable = paths[~readable]
     if len(unreadable) == 1:
-        raise ValueError(f"Cannot read this image; mend or remove it: {unreadable[0]}")
+        raise ValueError(f"{UNREADABLE} {unreadable[0]}")
     if len(unreadable):
         named = "\n".join(unreadable[:_MOST_NAMED])
         rest = len(unreadable) - _MOST_NAMED
         raise ValueError(
-            f"Cannot read {len(unreadable):,} of {len(paths):,} images; mend or remove "
-            f"them:\n{named}" + (f"\nand {rest:,} more" if rest > 0 else "")
+            f"Cannot read {len(unreadable):,} of {len(paths):,} images; repair or "
+            f"remove them:\n{named}" + (f"\nand {rest:,} more" if rest > 0 else "")
         )
 
 
-def _readable(paths):
-    """Batches of the places in `paths` whose images can be decoded."""
+def _readable_images(paths):
+    """Batches of the indices into `paths` of images that can be decoded."""
     with tf.device("CPU"):
         tensor = tf.constant(paths)
 
@@ -59,6 +66,6 @@ def _readable(paths):
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .ignore_errors()
         .map(lambda index, size: index)
-        .batch(256)
+        .batch(_READ_AT_ONCE)
         .with_options(options)
     )

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_integer
 from keras_dml.data._pipeline.batches import augmented_batches
 from keras_dml.data.image_dataset import ImageDataset
@@ -23,14 +24,14 @@ def class_balanced_batches(
 ) -> tf.data.Dataset:
     """Batches of `classes` × `images_per_class` augmented images, for `model.fit`.
 
-    Each pass over the result is one epoch of `len(dataset) // batch` batches, at
+    Each pass over the result is one epoch of `len(dataset) // batch size` batches, at
     least one, drawn by `class_balanced_plan`; see there what an epoch is and what
-    happens to short classes. Images are resized to a square, cropped at random and
-    mirrored at random.
+    happens to classes of few images. Images are resized to a square, cropped at random
+    and flipped at random.
 
     Everything random is a function of the seed, the epoch, the step and the position
-    in the batch. A pass left before its last batch, as Keras does to look at the
-    shapes, starts the same epoch again. (With several replicas, whose devices read
+    in the batch. A pass that is left before its last batch, as Keras does to look at
+    the shapes, starts the same epoch again. (With several replicas, whose devices read
     ahead, that look uses up an epoch of three batches or fewer.)
 
     Args:
@@ -39,9 +40,9 @@ def class_balanced_batches(
             15 (Stanford Online Products, In-Shop).
         images_per_class: images of each; the paper's 25 and 5.
         image_size: side of the crop, the model's input, in pixels.
-        resize: side that images are resized to before the crop; default as 256 to
-            `image_size`'s 224.
-        flip: mirror half of the images left to right. Turn it off for letters.
+        resize: side in pixels that images are resized to before the crop; None: the
+            paper's proportion, 256 to 224.
+        flip: flip half of the images left to right. Turn it off for letters.
         replacement: draw classes and images as the paper's released code does.
         cache: keep the resized images, so that an epoch costs only crop and flip:
             "memory" (fastest; while it is filled and handed to TensorFlow it takes
@@ -51,22 +52,31 @@ def class_balanced_batches(
         seed: 0 or more.
         initial_step: batches that were trained on before, to go on where a run
             stopped: `int(model.optimizer.iterations.numpy())`. Each pass still has
-            the same number of batches, so a stop inside an epoch moves the passes
-            against the epochs.
+            the same number of batches, so after a stop inside an epoch a pass ends
+            inside an epoch too.
 
     Returns:
         A data set of known cardinality of (images, labels): (batch, image_size,
-        image_size, 3) uint8 RGB and (batch,) int64. The images of a class stand side
-        by side.
+        image_size, 3) uint8 RGB and (batch,) int64. The images of a class are next to
+        each other.
 
     Raises:
         ValueError: if an argument is out of range, the data set has fewer classes
             than a batch needs, or, with a cache, an image can't be decoded.
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
+
+    Example:
+        >>> batches = class_balanced_batches(train, 3, 2, image_size=28)
+        >>> len(batches)
+        4
+        >>> images, labels = next(iter(batches))
+        >>> images.shape, labels.shape
+        (TensorShape([6, 28, 28, 3]), TensorShape([6]))
     """
-    checked_integer(classes, "classes", 1)
-    checked_integer(images_per_class, "images_per_class", 1)
+    classes = checked_integer(classes, "classes", 1)
+    images_per_class = checked_integer(images_per_class, "images_per_class", 1)
+    replacement = checked_bool(replacement, "replacement")
     if classes > len(dataset.class_names):
         raise ValueError(
             f"a batch of classes={classes} needs as many classes; the data set has "
@@ -101,21 +111,21 @@ def class_balanced_plan(
 ) -> np.ndarray:
     """Draws the batches of one epoch: `classes` × `images_per_class` images each.
 
-    An epoch has `images // batch` batches, at least one, as in the paper's code.
+    An epoch has `images // batch size` batches, at least one, as in the paper's code.
 
-    By default the classes are dealt out in rounds: every class comes once before any
-    comes again, and no class comes twice in a batch. The images of a class are dealt
-    out likewise: every image once before any again, and none twice in its share of a
-    batch, unless the class has fewer than `images_per_class`, when they repeat as
-    evenly as they can. So small and large classes come equally often, and a class
-    larger than its share of the epoch shows another part of itself in the next.
+    By default classes are drawn in rounds: every class once before any comes again, and
+    no class twice in a batch. The images of a class are drawn likewise: every image
+    once before any comes again, and none twice in a batch, unless the class has fewer
+    than `images_per_class`, when they repeat as evenly as they can. So small and large
+    classes come equally often, and of a class that is too large for one epoch the next
+    epoch shows other images.
 
     With `replacement`, the rule of the paper's code: the classes of each batch are
-    drawn without replacement, whatever came before, and their images with
-    replacement.
+    drawn without replacement, independently of the batches before, and their images
+    with replacement.
 
     Args:
-        labels: (images,) integers from 0, none left out.
+        labels: (images,) integers; each from 0 to the largest occurs.
         classes: classes in a batch, from 1 to the number of classes.
         images_per_class: images of each, at least 1.
         seed: 0 or more.
@@ -124,11 +134,31 @@ def class_balanced_plan(
 
     Returns:
         (batches, classes * images_per_class) int64 rows of `labels`; the images of a
-        class stand side by side.
+        class are next to each other.
+
+    Raises:
+        ValueError: if an argument is out of range, or a label below the largest does
+            not occur.
+
+    Example:
+        >>> labels = np.repeat([0, 1, 2], 4)
+        >>> plan = class_balanced_plan(labels, 2, 3, seed=0, epoch=0)
+        >>> labels[plan]
+        array([[0, 0, 0, 2, 2, 2],
+               [1, 1, 1, 0, 0, 0]])
     """
+    sizes = np.bincount(labels)
+    classes = checked_integer(classes, "classes", 1, len(sizes))
+    images_per_class = checked_integer(images_per_class, "images_per_class", 1)
+    checked_integer(seed, "seed", 0)
+    checked_integer(epoch, "epoch", 0)
+    if not sizes.all():
+        raise ValueError(
+            f"labels must hold each integer from 0 to {len(sizes) - 1}; "
+            f"{sizes.argmin()} does not occur. Number the classes from 0 without gaps."
+        )
     rng = np.random.default_rng((seed, epoch, 0))
     by_class = np.argsort(labels, kind="stable")
-    sizes = np.bincount(labels)
     starts = np.cumsum(sizes) - sizes
     batch = classes * images_per_class
     batches = max(1, len(labels) // batch)
@@ -141,47 +171,52 @@ def class_balanced_plan(
         )
         return by_class[starts[drawn][..., None] + within].reshape(batches, batch)
 
-    turns = _deal(np.array([len(sizes)]), np.array([batches * classes]), classes, rng)
-    times = np.bincount(turns, minlength=len(sizes))
-    shares = _deal(sizes, times * images_per_class, images_per_class, rng)
-    images = by_class[np.repeat(starts, times * images_per_class) + shares]
-    # The shares lie class by class; bring them into the order of the turns.
-    order = np.empty(len(turns), np.int64)
-    order[np.argsort(turns, kind="stable")] = np.arange(len(turns))
+    class_of_share = _draw_in_rounds(
+        np.array([len(sizes)]), np.array([batches * classes]), classes, rng
+    )
+    counts = np.bincount(class_of_share, minlength=len(sizes)) * images_per_class
+    within = _draw_in_rounds(sizes, counts, images_per_class, rng)
+    images = by_class[np.repeat(starts, counts) + within]
+    # The shares of the batches lie class by class; bring them into the order in which
+    # their classes were drawn.
+    order = np.empty(len(class_of_share), np.int64)
+    order[np.argsort(class_of_share, kind="stable")] = np.arange(len(class_of_share))
     return images.reshape(-1, images_per_class)[order].reshape(batches, batch)
 
 
-def _deal(sizes, counts, window, rng):
-    """Deals `counts[g]` items of 0..sizes[g] - 1 from each group g, in rounds.
+def _draw_in_rounds(sizes, counts, window, rng):
+    """Draws `counts[g]` items of 0..sizes[g] - 1 from each group g, in rounds.
 
-    A round deals every item of a group once, in random order. In an aligned window of
+    A round draws every item of a group once, in random order. In an aligned window of
     `window` items, no item comes two times more than another: none comes twice, unless
     the group is smaller than that.
 
     Returns the groups' items one group after another: (sum(counts),) int64.
     """
-    dealt = np.empty(counts.sum(), np.int64)
+    drawn = np.empty(counts.sum(), np.int64)
     offsets = np.cumsum(counts) - counts
-    # Groups still to be served, item by item, and the place of each in the last round.
+    # The items of groups that need more rounds, each with its position in the last one.
     group = np.repeat(np.arange(len(sizes)), sizes)
     item = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.zeros(len(group), np.int64)
-    back = np.zeros(len(group), bool)
-    done = 0
+    goes_last = np.zeros(len(group), bool)
+    rounds = 0
     while True:
-        short = done * sizes < counts
-        left = short[group]
-        group, item, place, back = group[left], item[left], place[left], back[left]
+        unfinished = rounds * sizes < counts
+        kept = unfinished[group]
+        group, item = group[kept], item[kept]
+        place, goes_last = place[kept], goes_last[kept]
         if not len(group):
-            return dealt
+            return drawn
         size = sizes[group]
-        # What the window at hand took of the round in which it began goes to the back.
-        had = (done * size) % window
-        back = np.where(had <= size, place >= size - had, back)
-        order = np.argsort(group + 0.5 * (back + rng.random(len(group))))
-        firsts = np.cumsum(sizes * short) - sizes * short
+        # A window may span two rounds: what it took of the first goes to the end of
+        # the second.
+        taken = (rounds * size) % window
+        goes_last = np.where(taken <= size, place >= size - taken, goes_last)
+        order = np.argsort(group + 0.5 * (goes_last + rng.random(len(group))))
+        firsts = np.cumsum(sizes * unfinished) - sizes * unfinished
         place[order] = np.arange(len(group)) - firsts[group]
-        position = done * size + place
+        position = rounds * size + place
         used = position < counts[group]
-        dealt[offsets[group[used]] + position[used]] = item[used]
-        done += 1
+        drawn[offsets[group[used]] + position[used]] = item[used]
+        rounds += 1

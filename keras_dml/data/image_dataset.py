@@ -1,26 +1,31 @@
-"""The value that every loader returns."""
+"""A data set of labeled images: what every loader returns."""
+
+from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_number
 from keras_dml.data._pipeline.images import center_crop
 from keras_dml.data._pipeline.images import read_in_order
-from keras_dml.data._pipeline.images import resize_for
+from keras_dml.data._pipeline.images import resized_side
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """A labeled set of image files and the way its retrieval is measured.
+    """A labeled set of image files and how retrieval on it is measured.
 
-    A plain value: parallel arrays, checked once here and never changed. It holds
-    no pixels; `class_balanced_batches` and `images` read the files.
+    Parallel arrays, checked when it is made and never changed. It holds no pixels;
+    `class_balanced_batches` and `images` read the files.
 
     Args:
         paths: (images,) strings, the image files.
         labels: (images,) integers from 0 to `len(class_names) - 1`.
-        class_names: one name a class; `class_names[label]` is a label's name.
+        class_names: one name per class; `class_names[label]` is a label's name.
         is_query: (images,) booleans, for sets measured with queries against a
             gallery: true for queries, false for gallery images. None, the
             default, means self-retrieval: each image queries all the others.
@@ -29,6 +34,12 @@ class ImageDataset:
         ValueError: if the arrays are empty or differ in length, a label is out
             of range, a class has no image, two classes share a name, or one side
             of a query and gallery split is empty.
+
+    Example:
+        >>> files = ["a.jpg", "b.jpg", "c.jpg"]
+        >>> birds = ImageDataset(files, [0, 1, 1], ["ani", "wren"])
+        >>> len(birds), birds.class_names[birds.labels[2]]
+        (3, 'wren')
     """
 
     paths: np.ndarray
@@ -36,8 +47,8 @@ class ImageDataset:
     class_names: tuple[str, ...]
     is_query: np.ndarray | None = None
 
-    def __post_init__(self):
-        """Converts the fields to arrays and checks that they belong together."""
+    def __post_init__(self) -> None:
+        """Converts the fields to arrays and checks them against each other."""
         paths = np.asarray(self.paths, dtype=np.str_)
         labels = np.asarray(self.labels)
         names = tuple(str(name) for name in self.class_names)
@@ -82,46 +93,66 @@ class ImageDataset:
             raise ValueError("is_query must mark some images as queries, not all.")
         object.__setattr__(self, "is_query", is_query)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of images."""
         return len(self.paths)
 
     def query_and_gallery(
-        self, rows: np.ndarray
+        self, embeddings: npt.ArrayLike
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Divides what belongs to the images into what the measures take.
+        """Splits embeddings of the images as the measures of evaluation take them.
 
         Args:
-            rows: (images, ...) in the order of the images, such as their embeddings.
+            embeddings: (images, ...), one row for each image, in the order of `paths`.
 
         Returns:
-            (queries, query_labels, gallery, gallery_labels), the first arguments of
-            `keras_dml.evaluation.recall_at_k` and the other measures; the gallery's
-            are None where each image queries all the others.
+            (queries, query_labels, gallery, gallery_labels), the first four arguments
+            of `keras_dml.evaluation.recall_at_k` and the other measures. The gallery
+            and its labels are None where `is_query` is None: each image queries all the
+            others.
 
         Raises:
             ValueError: if there is not one row for each image.
 
         Example:
-            >>> recall_at_k(*test.query_and_gallery(embed(embedder, test)))
+            >>> embeddings = keras_dml.evaluation.embed(embedder, test)
+            >>> queries, labels, gallery, _ = test.query_and_gallery(embeddings)
+            >>> queries.shape, labels.shape, gallery
+            ((24, 16), (24,), None)
         """
-        if len(rows) != len(self):
+        embeddings = np.asarray(embeddings)
+        if embeddings.shape[:1] != (len(self),):
             raise ValueError(
-                f"rows must have one row for each of the {len(self)} images; got "
-                f"{len(rows)}. Embed this very data set."
+                f"embeddings must have one row for each of the {len(self)} images; got "
+                f"shape {embeddings.shape}. Pass the embeddings of this data set."
             )
         if self.is_query is None:
-            return rows, self.labels, None, None
-        queries, gallery = self.is_query, ~self.is_query
-        return rows[queries], self.labels[queries], rows[gallery], self.labels[gallery]
+            return embeddings, self.labels, None, None
+        query, gallery = self.is_query, ~self.is_query
+        return (
+            embeddings[query],
+            self.labels[query],
+            embeddings[gallery],
+            self.labels[gallery],
+        )
 
-    def subset(self, keep: np.ndarray) -> "ImageDataset":
+    def subset(self, keep: npt.ArrayLike) -> ImageDataset:
         """The images of some classes, relabeled from 0 in the same order.
 
         Args:
-            keep: (classes,) booleans, the classes to keep.
+            keep: (classes,) booleans, true for the classes to keep, at least one.
+
+        Raises:
+            ValueError: if there is not one boolean for each class, no class is kept,
+                or of queries and gallery only one is left.
         """
         keep = np.asarray(keep, dtype=bool)
+        if keep.shape != (len(self.class_names),) or not keep.any():
+            raise ValueError(
+                f"keep must hold one boolean for each of the {len(self.class_names)} "
+                f"classes, at least one of them true; got shape {keep.shape}, "
+                f"{np.count_nonzero(keep)} true."
+            )
         rows = keep[self.labels]
         return ImageDataset(
             self.paths[rows],
@@ -132,47 +163,50 @@ class ImageDataset:
 
     def split_by_class(
         self, fraction: float, seed: int = 0
-    ) -> tuple["ImageDataset", "ImageDataset"]:
-        """Sets a share of the classes aside, with all their images.
+    ) -> tuple[ImageDataset, ImageDataset]:
+        """Holds out a share of the classes, with all their images.
 
         Args:
-            fraction: the share of classes to set aside, between 0 and 1; rounded to
+            fraction: the share of classes to hold out, between 0 and 1; rounded to
                 whole classes.
             seed: draws the classes, 0 or more.
 
         Returns:
-            (the rest, the classes set aside), each relabeled from 0.
+            (the rest, the classes held out), each relabeled from 0.
 
         Raises:
-            ValueError: if fraction is out of range or would leave either side fewer
-                than two classes, too few to tell apart.
+            ValueError: if fraction or seed is out of range, or either side would have
+                fewer than two classes, too few to tell apart.
+
+        Example:
+            >>> train, validation = train.split_by_class(0.5)
+            >>> len(train.class_names), len(validation.class_names)
+            (2, 2)
         """
+        fraction = checked_number(fraction, "fraction", above=0, below=1)
+        seed = checked_integer(seed, "seed", 0)
         count = len(self.class_names)
-        if not 0 < fraction < 1:
+        held_out = round(count * fraction)
+        if not 2 <= held_out <= count - 2:
             raise ValueError(
-                f"the fraction of classes must lie between 0 and 1; got {fraction}."
-            )
-        aside = round(count * fraction)
-        if not 2 <= aside <= count - 2:
-            raise ValueError(
-                f"a fraction of {fraction} of {count} classes sets {aside} aside and "
-                f"leaves {count - aside}; both sides need at least 2. Add classes or "
-                "change the fraction."
+                f"a fraction of {fraction:g} of {count} classes holds {held_out} out "
+                f"and leaves {count - held_out}; both sides need at least 2. Add "
+                "classes or change the fraction."
             )
         drawn = np.zeros(count, bool)
-        drawn[np.random.default_rng(seed).permutation(count)[:aside]] = True
+        drawn[np.random.default_rng(seed).permutation(count)[:held_out]] = True
         return self.subset(~drawn), self.subset(drawn)
 
     def images(
         self, image_size: int = 224, resize: int | None = None, batch_size: int = 100
     ) -> tf.data.Dataset:
-        """The images as a model is tested on them: resized, the middle cut out.
+        """The images as a model is tested on them: resized, then the center cropped.
 
         Args:
             image_size: side of the crop, the model's input, in pixels.
-            resize: side that images are resized to before the crop; default as 256
-                to `image_size`'s 224.
-            batch_size: images in a batch; the last may have fewer.
+            resize: side in pixels that images are resized to before the crop; None: the
+                paper's proportion, 256 to 224.
+            batch_size: images in a batch, at least 1; the last may have fewer.
 
         Returns:
             A data set of (batch, image_size, image_size, 3) uint8 RGB, in the order
@@ -180,19 +214,24 @@ class ImageDataset:
             the path of a file that can't be decoded.
 
         Raises:
-            ValueError: if a side is out of range.
-        """
-        resize = resize_for(image_size, resize)
+            ValueError: if a side or the batch size is out of range.
 
-        def middle(image, index):
+        Example:
+            >>> [len(images) for images in test.images(28, batch_size=10)]
+            [10, 10, 4]
+        """
+        resize = resized_side(image_size, resize)
+        batch_size = checked_integer(batch_size, "batch_size", 1)
+
+        def crop(image, index):
             return center_crop(image, image_size)
 
-        def images_alone(images, indices):
+        def drop_indices(images, indices):
             return tf.ensure_shape(images, (None, image_size, image_size, 3))
 
         return (
-            read_in_order(self.paths, resize, batch_size, middle)
-            .map(images_alone)
+            read_in_order(self.paths, resize, batch_size, crop)
+            .map(drop_indices)
             .prefetch(tf.data.AUTOTUNE)
             .apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size)))
         )

@@ -1,21 +1,26 @@
-"""Training and test sets laid out as one folder a class."""
+"""Data sets laid out as one folder per class."""
 
 import os
 import pathlib
 
+import numpy as np
+
+from keras_dml._checks import checked_number
 from keras_dml.data.image_dataset import ImageDataset
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def image_folder(
     root: str | os.PathLike, test_fraction: float | None = None, seed: int = 0
 ) -> tuple[ImageDataset, ImageDataset]:
-    """A training and a test set from folders of images, one folder a class.
+    """A training and a test set from folders of images, one folder per class.
 
     Either `root/train/<class>/*` and `root/test/<class>/*`, or `root/<class>/*`,
-    which is then split by class. Training and test classes are different ones, as
-    the field has it: the test is on classes never seen.
+    which is then split by class. No class is in both, as metric learning is tested on
+    classes never seen in training.
 
-    What is read in a folder is what `class_folders` reads.
+    Which files are read is up to `class_folders`.
 
     Args:
         root: the folder.
@@ -27,15 +32,25 @@ def image_folder(
         (train, test).
 
     Raises:
-        FileNotFoundError: if a folder is not there.
+        FileNotFoundError: if a folder is missing.
         ValueError: if a folder holds no images, a file is empty or its path not UTF-8,
-            a class is in both splits, or there are too few classes to split; the
-            message names it.
+            a class is in both splits, there are too few classes to split, or an
+            argument is out of range; the message names it.
+
+    Example:
+        >>> import os
+        >>> for name in ("ani", "crow", "gull", "wren"):
+        ...     os.makedirs(f"birds/{name}")
+        ...     keras.utils.save_img(f"birds/{name}/1.png", np.zeros((9, 9, 3)))
+        >>> train, test = image_folder("birds", test_fraction=0.5)
+        >>> train.class_names, test.class_names
+        (('crow', 'gull'), ('ani', 'wren'))
     """
     root = pathlib.Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"image_folder: no folder {str(root)!r}.")
     if test_fraction is not None:
+        test_fraction = checked_number(test_fraction, "test_fraction", above=0, below=1)
         return class_folders(root).split_by_class(test_fraction, seed)
     for split in ("train", "test"):
         if not (root / split).is_dir():
@@ -55,26 +70,31 @@ def image_folder(
     return train, test
 
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-
-
 def class_folders(folder: str | os.PathLike) -> ImageDataset:
-    """The images in `folder/<class>/*`.
+    """The images in `folder/<class>/*` as one data set.
 
-    Read are JPEG, PNG, BMP, GIF and, where TensorFlow does, WebP files, told by their
-    suffix; gray, RGBA and CMYK ones too, but not BMP with a palette of colors. EXIF
-    orientation is left alone. Other files and hidden ones are passed over.
+    JPEG, PNG, BMP, GIF and, where TensorFlow reads them, WebP files are read, known by
+    their suffix; gray, RGBA and CMYK ones too, but not BMP with a palette of colors.
+    EXIF orientation is ignored. Other files and hidden ones are ignored.
 
     Args:
         folder: the folder.
 
     Returns:
-        The images, in the order of their classes' names and then of their own.
+        The images, sorted by the name of their class and then by their own.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or a link in it leads nowhere.
+        FileNotFoundError: if there is no such folder, or a link in it is broken.
         ValueError: if a folder holds no images, a file is empty, or its path is not
             UTF-8; the message names it.
+
+    Example:
+        >>> import os
+        >>> for name in ("ani", "wren"):
+        ...     os.makedirs(f"birds/{name}")
+        ...     keras.utils.save_img(f"birds/{name}/1.png", np.zeros((9, 9, 3)))
+        >>> class_folders("birds").class_names
+        ('ani', 'wren')
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -88,7 +108,7 @@ def class_folders(folder: str | os.PathLike) -> ImageDataset:
         images = _images_of(folder / name)
         paths.extend(images)
         labels.extend([label] * len(images))
-    return ImageDataset(paths, labels, names)
+    return ImageDataset(np.array(paths), np.array(labels), tuple(names))
 
 
 def _images_of(folder):
@@ -107,7 +127,7 @@ def _images_of(folder):
                 )
             if not os.path.exists(entry.path):
                 raise FileNotFoundError(
-                    f"{entry.path!r} is a broken link; mend or remove it."
+                    f"{entry.path!r} is a broken link; repair or remove it."
                 )
             if entry.stat().st_size == 0:
                 raise ValueError(f"{entry.path!r} is an empty file.")

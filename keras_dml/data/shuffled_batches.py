@@ -21,17 +21,18 @@ def shuffled_batches(
 ) -> tf.data.Dataset:
     """Batches of augmented images in random order, for `model.fit`.
 
-    The plain sampling of most classifiers, to compare `class_balanced_batches` with:
-    each pass shuffles all images anew and leaves out the last `len(dataset) %
-    batch_size`. Augmentation, caching and what a pass is are the same as there.
+    The sampling of most classifiers, to compare `class_balanced_batches` with: each
+    pass over the result is one epoch, which shuffles all images anew and leaves out the
+    last `len(dataset) % batch_size`. Augmentation, caching and going on at a step are
+    the same as there.
 
     Args:
         dataset: the training images.
         batch_size: images in a batch, from 1 to `len(dataset)`.
         image_size: side of the crop, the model's input, in pixels.
-        resize: side that images are resized to before the crop; default as 256 to
-            `image_size`'s 224.
-        flip: mirror half of the images left to right. Turn it off for letters.
+        resize: side in pixels that images are resized to before the crop; None: the
+            paper's proportion, 256 to 224.
+        flip: flip half of the images left to right. Turn it off for letters.
         cache: keep the resized images: "memory", "disk" or None.
         seed: 0 or more.
         initial_step: batches that were trained on before, to go on where a run
@@ -46,8 +47,16 @@ def shuffled_batches(
             decoded.
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
+
+    Example:
+        >>> batches = shuffled_batches(train, 8, image_size=28)
+        >>> len(batches)
+        3
+        >>> images, labels = next(iter(batches))
+        >>> images.shape, labels.shape
+        (TensorShape([8, 28, 28, 3]), TensorShape([8]))
     """
-    checked_integer(batch_size, "batch_size", 1)
+    batch_size = checked_integer(batch_size, "batch_size", 1)
     if batch_size > len(dataset):
         raise ValueError(
             f"a batch of batch_size={batch_size} needs as many images; the data set "

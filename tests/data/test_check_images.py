@@ -36,7 +36,7 @@ def test_one_unreadable_image_is_named_on_one_line(copies, row):
     with pytest.raises(ValueError) as error:
         check_images(copies)
     assert str(error.value) == (
-        f"Cannot read this image; mend or remove it: {copies.paths[row]}"
+        f"Cannot read this image; repair or remove it: {copies.paths[row]}"
     )
 
 

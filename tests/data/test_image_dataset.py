@@ -108,7 +108,7 @@ def test_split_shares_the_classes_out_with_all_their_images():
 
 
 @pytest.mark.parametrize(("fraction", "aside"), [(0.38, 4), (0.32, 3), (0.5, 5)])
-def test_share_set_aside_is_rounded_to_whole_classes(fraction, aside):
+def test_share_held_out_is_rounded_to_whole_classes(fraction, aside):
     assert len(many_classes().split_by_class(fraction)[1].class_names) == aside
 
 
@@ -123,17 +123,70 @@ def test_split_is_a_function_of_the_seed():
 @pytest.mark.parametrize(
     ("fraction", "message"),
     [
-        (0, "between 0 and 1; got 0"),
-        (1, "between 0 and 1; got 1"),
-        (-0.5, "between 0 and 1; got -0.5"),
-        (float("nan"), "between 0 and 1; got nan"),
-        (0.1, "0.1 of 10 classes sets 1 aside and leaves 9; both .* at least 2"),
-        (0.9, "0.9 of 10 classes sets 9 aside and leaves 1; both .* at least 2"),
+        (0, "fraction must be a number above 0 and below 1; got 0"),
+        (1, "fraction must be a number above 0 and below 1; got 1"),
+        (True, "fraction must be a number above 0 and below 1; got True"),
+        (-0.5, "above 0 and below 1; got -0.5"),
+        (float("nan"), "above 0 and below 1; got nan"),
+        (0.1, "0.1 of 10 classes holds 1 out and leaves 9; both .* at least 2"),
+        (0.9, "0.9 of 10 classes holds 9 out and leaves 1; both .* at least 2"),
     ],
 )
 def test_split_that_leaves_too_few_classes_is_refused(fraction, message):
     with pytest.raises(ValueError, match=message):
         many_classes().split_by_class(fraction)
+
+
+def test_split_needs_a_seed_that_is_an_integer():
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0; got"):
+        many_classes().split_by_class(0.5, seed=-1)
+
+
+@pytest.mark.parametrize("keep", [[True], [False] * 10, [True] * 11])
+def test_subset_needs_one_boolean_for_each_class_and_a_class_to_keep(keep):
+    with pytest.raises(ValueError, match="keep must hold one boolean for each of the"):
+        many_classes(10).subset(keep)
+
+
+def test_query_and_gallery_are_the_rows_that_is_query_marks_with_their_labels():
+    dataset = ImageDataset(PATHS, LABELS, NAMES, [True, False, True, False])
+    embeddings = np.arange(8).reshape(4, 2)
+    queries, query_labels, gallery, gallery_labels = dataset.query_and_gallery(
+        embeddings
+    )
+    assert queries.tolist() == [[0, 1], [4, 5]]
+    assert query_labels.tolist() == [0, 1]
+    assert gallery.tolist() == [[2, 3], [6, 7]]
+    assert gallery_labels.tolist() == [1, 0]
+
+
+def test_all_images_are_queries_and_gallery_is_none_where_none_is_marked():
+    dataset = ImageDataset(PATHS, LABELS, NAMES)
+    embeddings = [[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [3.0, 0.0]]
+    queries, query_labels, gallery, gallery_labels = dataset.query_and_gallery(
+        embeddings
+    )
+    assert queries.tolist() == embeddings
+    assert query_labels.tolist() == LABELS
+    assert gallery is None and gallery_labels is None
+
+
+@pytest.mark.parametrize("is_query", [None, [True, False, True, False]])
+@pytest.mark.parametrize("shape", [(3, 2), (5, 2), (0, 2), ()])
+def test_embeddings_of_another_data_set_are_refused(is_query, shape):
+    dataset = ImageDataset(PATHS, LABELS, NAMES, is_query)
+    with pytest.raises(ValueError, match="one row for each of the 4 images; got shape"):
+        dataset.query_and_gallery(np.zeros(shape))
+
+
+def test_query_and_gallery_are_what_recall_takes():
+    from keras_dml.evaluation import recall_at_k
+
+    dataset = ImageDataset(PATHS, LABELS, NAMES, [True, True, False, False])
+    embeddings = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [1.0, 0.1]])
+    # The query of class 0 finds row 3, of class 0, first; so does that of class 1.
+    found = recall_at_k(*dataset.query_and_gallery(embeddings), ks=(1, 2))
+    assert found == {"recall@1": 0.5, "recall@2": 1.0}
 
 
 def center_by_pillow(path, size, resize):
@@ -169,7 +222,7 @@ def test_images_of_queries_and_gallery_come_in_the_order_of_the_paths(noise):
     np.testing.assert_array_equal(one, other)
 
 
-def test_grey_and_rgba_images_come_as_rgb(tmp_path, noise):
+def test_gray_and_rgba_images_come_as_rgb(tmp_path, noise):
     gray, rgba = str(tmp_path / "gray.jpg"), str(tmp_path / "rgba.png")
     with Image.open(noise.paths[0]) as image:
         image.convert("L").save(gray)
@@ -189,6 +242,12 @@ def test_unreadable_image_is_named(tmp_path, noise, row):
     images = dataclasses.replace(noise, paths=paths).images(8, batch_size=4)
     with pytest.raises(tf.errors.InvalidArgumentError, match=str(bad)):
         list(images)
+
+
+@pytest.mark.parametrize("batch_size", [0, 2.0, True])
+def test_wrong_batch_size_is_refused(noise, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must be .* got {batch_size}"):
+        noise.images(8, batch_size=batch_size)
 
 
 def test_side_out_of_range_is_refused(noise):

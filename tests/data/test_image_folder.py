@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_dml.data import class_folders
 from keras_dml.data import image_folder
 
 
@@ -49,7 +50,7 @@ def test_train_and_test_folders_are_read_in_order_of_names(root):
     assert all(os.path.isfile(path) for path in (*train.paths, *test.paths))
 
 
-def test_other_classes_at_the_root_are_passed_over_with_train_and_test(root):
+def test_other_classes_at_the_root_are_ignored_with_train_and_test(root):
     fill(root, notes=("a.png",))
     train, test = image_folder(root)
     assert {*train.class_names, *test.class_names} == {"ant", "crow", "bee"}
@@ -69,7 +70,7 @@ def test_split_is_a_function_of_the_seed(ten_classes):
     assert len(set(tests)) > 4
 
 
-def test_suffixes_are_read_in_any_case_and_other_files_are_passed_over(tmp_path):
+def test_suffixes_are_read_in_any_case_and_other_files_are_ignored(tmp_path):
     images = ("a.JPG", "b.Jpeg", "c.PNG", "d.bmp", "e.GIF", "f.webp")
     others = ("Thumbs.db", "notes.txt", "png", "x.png.part", ".hidden.png", "y.tif")
     fill(tmp_path / "train", a=(*others, *images))
@@ -151,3 +152,21 @@ def test_folder_within_a_class_is_named(root):
 def test_fraction_out_of_range_is_refused(ten_classes, fraction):
     with pytest.raises(ValueError, match=f"fraction.*{fraction}"):
         image_folder(ten_classes, fraction)
+
+
+def test_class_folders_are_one_data_set_in_order_of_names(root):
+    dataset = class_folders(root / "train")
+    assert files_of(dataset) == {"ant": ["1.png"], "crow": ["a.jpg", "b.jpg"]}
+    assert dataset.labels.tolist() == [0, 1, 1]
+    assert dataset.is_query is None
+
+
+def test_class_folders_of_a_missing_folder_name_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere'"):
+        class_folders(tmp_path / "nowhere")
+
+
+def test_broken_link_is_named(root):
+    (root / "train" / "ant" / "2.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(FileNotFoundError, match=r"2\.png' is a broken link; repair"):
+        class_folders(root / "train")

@@ -72,7 +72,12 @@ def test_initial_step_goes_on_in_the_middle_of_a_pass(numbered):
 
 @pytest.mark.parametrize(
     ("batch_size", "message"),
-    [(22, "batch_size=22 needs as many images.* 21"), (0, "at least 1"), (2.0, "2.0")],
+    [
+        (22, "batch_size=22 needs as many images.* 21"),
+        (0, "at least 1"),
+        (2.0, "2.0"),
+        (True, "True"),
+    ],
 )
 def test_wrong_batch_size_is_refused(noise, batch_size, message):
     with pytest.raises(ValueError, match=message):

@@ -1,7 +1,8 @@
-"""From paths to pixels.
+"""From image files to batches of pixels.
 
-`images.py` decodes, resizes and crops one image, the same way for training, evaluation
-and serving, and reads many at a time on all cores, with an unreadable one named.
-`batches.py` makes training batches of them from a plan of which images each holds, and
-keeps resized images in memory or on disk.
+`images.py` decodes one image (`decode_image`: JPEG, PNG, BMP, GIF, WebP), resizes and
+crops it, the same way for training, evaluation and serving, and reads many of them on
+all cores, in order, with the path of an unreadable one in the error. `batches.py` makes
+training batches from a plan of which images each holds: random crops and flips, and a
+cache of the resized images in memory or on disk.
 """

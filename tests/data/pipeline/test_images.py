@@ -1,11 +1,15 @@
 import io
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_dml.data._pipeline import images as image_ops
+from keras_dml.data import preprocess_image
+from keras_dml.data import unreadable_image
+from keras_dml.data._pipeline import images
 
 HEIGHT, WIDTH = 37, 53
 
@@ -32,7 +36,7 @@ def encoded(image, file_format, **options):
 
 
 def decoded(content):
-    image = image_ops.decode_image(tf.constant(content))
+    image = images.decode_image(tf.constant(content))
     assert image.dtype == tf.uint8
     return image.numpy()
 
@@ -42,7 +46,7 @@ def by_pillow(content):
         return np.asarray(image.convert("RGB"))
 
 
-def grey_levels_apart(one, other):
+def gray_levels_apart(one, other):
     assert one.shape == other.shape
     return np.abs(one.astype(int) - other.astype(int)).max()
 
@@ -112,16 +116,16 @@ def test_file_without_loss_is_decoded_as_pillow_does(kind, picture, alpha):
 
 
 @pytest.mark.parametrize("kind", LOSSY_FILES)
-def test_lossy_file_is_decoded_within_one_grey_level_of_pillow(kind, picture):
+def test_lossy_file_is_decoded_within_one_gray_level_of_pillow(kind, picture):
     skip_webp_where_it_is_not_read(kind)
     content = LOSSY_FILES[kind](picture)
-    assert grey_levels_apart(decoded(content), by_pillow(content)) <= 1
+    assert gray_levels_apart(decoded(content), by_pillow(content)) <= 1
 
 
 def test_png_of_16_bits_keeps_the_upper_ones(picture):
     deep = np.asarray(picture.convert("L")).astype(np.uint16) * 256 + 77
     image = decoded(encoded(Image.fromarray(deep), "PNG"))
-    assert grey_levels_apart(image, np.repeat(deep[..., None] / 257, 3, axis=2)) <= 1
+    assert gray_levels_apart(image, np.repeat(deep[..., None] / 257, 3, axis=2)) <= 1
 
 
 def test_alpha_is_dropped_not_blended(picture):
@@ -160,20 +164,20 @@ def test_truncated_file_is_refused(kind, picture):
         ((640, 7), 3),
     ],
 )
-def test_resizing_is_within_one_grey_level_of_pillow(kind, size, side):
+def test_resizing_is_within_one_gray_level_of_pillow(kind, size, side):
     noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
     content = encoded(Image.fromarray(noise), kind, quality=90)
-    resized = image_ops.resize_image(image_ops.decode_image(content), side)
+    resized = images.resize_image(images.decode_image(content), side)
     with Image.open(io.BytesIO(content)) as image:
         expected = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     assert resized.dtype == tf.uint8
-    assert grey_levels_apart(resized.numpy(), np.asarray(expected)) <= 1
+    assert gray_levels_apart(resized.numpy(), np.asarray(expected)) <= 1
 
 
 def test_resized_pixels_are_rounded_not_cut_off():
     noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
     square = Image.fromarray(noise).resize((64, 64), Image.Resampling.BILINEAR)
-    resized = image_ops.resize_image(tf.constant(noise), 64).numpy()
+    resized = images.resize_image(tf.constant(noise), 64).numpy()
     assert abs(resized.mean() - np.asarray(square).mean()) < 0.05
 
 
@@ -182,20 +186,23 @@ def test_resized_pixels_are_rounded_not_cut_off():
     [(224, None, 256), (28, None, 32), (7, None, 8), (224, 300, 300), (20, 20, 20)],
 )
 def test_resize_defaults_to_the_papers_proportion(image_size, resize, expected):
-    assert image_ops.resize_for(image_size, resize) == expected
+    assert images.resized_side(image_size, resize) == expected
 
 
 @pytest.mark.parametrize(
     ("image_size", "resize", "message"),
     [
-        (0, None, "image_size must be at least 1 pixel; got 0"),
-        (-3, 5, "image_size must be at least 1 pixel; got -3"),
+        (0, None, "image_size must be an integer of at least 1; got 0"),
+        (-3, 5, "image_size must be an integer of at least 1; got -3"),
+        (28.0, None, "image_size must be an integer of at least 1; got 28.0"),
+        (True, None, "image_size must be an integer of at least 1; got True"),
+        (32, 40.0, "resize must be an integer of at least 1; got 40.0"),
         (32, 31, "resize=31, image_size=32"),
     ],
 )
 def test_sides_out_of_range_are_refused(image_size, resize, message):
     with pytest.raises(ValueError, match=message):
-        image_ops.resize_for(image_size, resize)
+        images.resized_side(image_size, resize)
 
 
 def numbered_pixels(side):
@@ -207,8 +214,8 @@ def numbered_pixels(side):
 @pytest.mark.parametrize(
     ("side", "image_size", "margin"), [(8, 4, 2), (9, 4, 2), (8, 7, 0), (32, 28, 2)]
 )
-def test_centre_crop_leaves_equal_margins(side, image_size, margin):
-    crop = image_ops.center_crop(tf.constant(numbered_pixels(side)), image_size)
+def test_center_crop_leaves_equal_margins(side, image_size, margin):
+    crop = images.center_crop(tf.constant(numbered_pixels(side)), image_size)
     assert crop.shape == (image_size, image_size, 3)
     assert crop[0, 0].numpy().tolist() == [margin, margin, 0]
     last = margin + image_size - 1
@@ -216,7 +223,7 @@ def test_centre_crop_leaves_equal_margins(side, image_size, margin):
 
 
 def test_crop_starts_at_its_corner():
-    crop = image_ops.crop_image(tf.constant(numbered_pixels(8)), 3, 4, 1)
+    crop = images.crop_image(tf.constant(numbered_pixels(8)), 3, 4, 1)
     np.testing.assert_array_equal(crop, numbered_pixels(8)[4:7, 1:4])
 
 
@@ -234,7 +241,159 @@ def test_draws_place_the_crop_and_mirror_it(draws, top, left, mirrored):
     image = numbered_pixels(8)
     expected = image[top : top + 6, left : left + 6]
     draws = tf.constant(draws)
-    unflipped = image_ops.random_crop_and_flip(tf.constant(image), 6, draws, False)
+    unflipped = images.random_crop_and_flip(tf.constant(image), 6, draws, False)
     np.testing.assert_array_equal(unflipped, expected)
-    flipped = image_ops.random_crop_and_flip(tf.constant(image), 6, draws, True)
+    flipped = images.random_crop_and_flip(tf.constant(image), 6, draws, True)
     np.testing.assert_array_equal(flipped, expected[:, ::-1] if mirrored else expected)
+
+
+def center_by_pillow(content, image_size, resize):
+    with Image.open(io.BytesIO(content)) as image:
+        square = image.convert("RGB").resize((resize,) * 2, Image.Resampling.BILINEAR)
+    margin = (resize - image_size) // 2
+    crop = (margin, margin, margin + image_size, margin + image_size)
+    return np.asarray(square.crop(crop))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("image_size", "resize", "used"), [(28, None, 32), (20, 30, 30), (24, 24, 24)]
+)
+def test_preprocessing_decodes_resizes_and_crops_the_center(
+    kind, picture, image_size, resize, used
+):
+    content = encoded(picture, kind)
+    image = preprocess_image(content, image_size, resize)
+    assert image.dtype == tf.uint8
+    expected = center_by_pillow(content, image_size, used)
+    assert gray_levels_apart(image.numpy(), expected) <= 1
+
+
+def test_preprocessing_in_a_graph_gives_the_same_pixels_of_a_known_shape(picture):
+    content = encoded(picture, "JPEG")
+    in_graph = tf.function(
+        lambda encoded: preprocess_image(encoded, 28),
+        input_signature=[tf.TensorSpec((), tf.string)],
+    )
+    assert in_graph.get_concrete_function().output_shapes == (28, 28, 3)
+    np.testing.assert_array_equal(in_graph(content), preprocess_image(content, 28))
+
+
+def test_preprocessing_gives_the_pixels_that_a_data_set_gives(noise):
+    (batch,) = noise.images(14, batch_size=21)
+    for image, path in zip(batch, noise.paths, strict=True):
+        one = preprocess_image(pathlib.Path(path).read_bytes(), 14)
+        np.testing.assert_array_equal(image, one)
+
+
+def test_preprocessing_refuses_a_wrong_side_and_what_is_no_image(picture):
+    with pytest.raises(ValueError, match="resize=27, image_size=28"):
+        preprocess_image(encoded(picture, "PNG"), 28, 27)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        preprocess_image(b"not an image", 28)
+
+
+def batches_of(rows, size):
+    return tf.data.Dataset.from_tensor_slices(rows).batch(size)
+
+
+def read(rows, paths, batch_size=4):
+    batches = batches_of(rows, batch_size)
+    return list(images.read_images(batches, len(rows[0]), batch_size, paths, 8))
+
+
+@pytest.fixture
+def paths(tmp_path, noise):
+    return [
+        shutil.copy(path, f"{tmp_path}/{i}.png")
+        for i, path in enumerate(noise.paths[:6])
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 50, 64])
+def test_batches_keep_their_order_and_what_is_passed_on_with_them(noise, batch_size):
+    indices = np.random.default_rng(0).integers(0, 21, 50)
+    beside = np.arange(100).reshape(50, 2)
+    batches = read((indices, beside), noise.paths, batch_size)
+    sizes = [len(given) for given, _, _ in batches]
+    assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
+    assert sum(sizes) == 50
+    given, found, numbers = (
+        np.concatenate(parts) for parts in zip(*batches, strict=True)
+    )
+    np.testing.assert_array_equal(found, indices)
+    np.testing.assert_array_equal(numbers, beside)
+    alone = np.stack(
+        [
+            images.resize_image(images.decode_image(tf.io.read_file(path)), 8)
+            for path in noise.paths
+        ]
+    )
+    assert len({image.tobytes() for image in alone}) == 21
+    np.testing.assert_array_equal(given, alone[indices])
+
+
+def test_transform_gets_the_image_and_its_row(noise):
+    rows = (np.arange(6), np.arange(6) % 2 == 0)
+    (batch,) = images.read_images(
+        batches_of(rows, 6),
+        6,
+        6,
+        noise.paths,
+        8,
+        lambda image, index, wanted: tf.where(wanted, image, tf.zeros_like(image)),
+    )
+    blank = np.all(batch[0] == 0, axis=(1, 2, 3))
+    assert blank.tolist() == [False, True] * 3
+
+
+def test_no_rows_give_no_images(noise):
+    assert read((np.zeros(0, np.int64),), noise.paths) == []
+
+
+@pytest.mark.parametrize("bad", range(6))
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 6])
+def test_batches_before_an_unreadable_image_are_given_and_it_is_named(
+    paths, bad, batch_size
+):
+    pathlib.Path(paths[bad]).write_text("not an image")
+    given = []
+    with pytest.raises(tf.errors.InvalidArgumentError, match=paths[bad]):
+        for _, indices in images.read_images(
+            batches_of((np.arange(6),), batch_size), 6, batch_size, paths, 8
+        ):
+            given.extend(indices.numpy())
+    assert given == list(range(bad - bad % batch_size))
+
+
+def test_one_of_several_unreadable_images_in_a_row_is_named(paths):
+    for bad in (1, 2, 5):
+        pathlib.Path(paths[bad]).write_text("not an image")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=paths[2]):
+        read((np.arange(6),), paths)
+
+
+def test_only_unreadable_images_are_an_error_too(paths):
+    pathlib.Path(paths[0]).write_text("not an image")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=paths[0]):
+        read((np.zeros(3, np.int64),), paths)
+
+
+def test_empty_file_is_named(paths):
+    pathlib.Path(paths[3]).write_bytes(b"")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=paths[3]):
+        read((np.arange(6),), paths)
+
+
+def test_sentence_about_an_unreadable_image_is_found_in_the_error(paths):
+    pathlib.Path(paths[3]).write_bytes(b"not an image")
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        read((np.arange(6),), paths)
+    assert unreadable_image(caught.value) == (
+        f"Cannot read this image; repair or remove it: {paths[3]}"
+    )
+
+
+def test_error_about_something_else_gives_no_sentence():
+    error = tf.errors.InvalidArgumentError(None, None, "Incompatible shapes")
+    assert unreadable_image(error) is None
