@@ -144,8 +144,8 @@ def class_balanced_plan(
         >>> labels = np.repeat([0, 1, 2], 4)
         >>> plan = class_balanced_plan(labels, 2, 3, seed=0, epoch=0)
         >>> labels[plan]
-        array([[0, 0, 0, 2, 2, 2],
-               [1, 1, 1, 0, 0, 0]])
+        array([[2, 2, 2, 1, 1, 1],
+               [0, 0, 0, 1, 1, 1]])
     """
     sizes = np.bincount(labels)
     classes = checked_integer(classes, "classes", 1, len(sizes))

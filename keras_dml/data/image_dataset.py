@@ -115,7 +115,7 @@ class ImageDataset:
             ValueError: if there is not one row for each image.
 
         Example:
-            >>> embeddings = keras_dml.evaluation.embed(embedder, test)
+            >>> embeddings = embedder.predict(test.images(28), verbose=0)
             >>> queries, labels, gallery, _ = test.query_and_gallery(embeddings)
             >>> queries.shape, labels.shape, gallery
             ((24, 16), (24,), None)

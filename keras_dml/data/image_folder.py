@@ -44,7 +44,7 @@ def image_folder(
         ...     keras.utils.save_img(f"birds/{name}/1.png", np.zeros((9, 9, 3)))
         >>> train, test = image_folder("birds", test_fraction=0.5)
         >>> train.class_names, test.class_names
-        (('crow', 'gull'), ('ani', 'wren'))
+        (('crow', 'wren'), ('ani', 'gull'))
     """
     root = pathlib.Path(root)
     if not root.is_dir():
