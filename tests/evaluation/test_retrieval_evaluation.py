@@ -1,9 +1,6 @@
 import csv
 import dataclasses
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_dml.evaluation import RetrievalEvaluation
+from tests import fork_server
 
 SIDE = 14
 ROOT = pathlib.Path(__file__).parents[2]
@@ -178,12 +176,8 @@ def test_wrong_interval_is_refused(noise, every):
 def two_replicas(noise, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two_replicas")
     np.savez(folder / "dataset.npz", paths=noise.paths, labels=noise.labels)
-    subprocess.run(
-        [sys.executable, PROGRAM, folder / "dataset.npz", folder],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=300,
-    )
+    finished = fork_server.run_file(PROGRAM, folder / "dataset.npz", folder)
+    assert finished.returncode == 0, finished.stderr
     with np.load(folder / "measured.npz") as arrays:
         return keras.models.load_model(folder / "embedder.keras"), dict(arrays)
 

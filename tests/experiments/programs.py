@@ -9,35 +9,38 @@ import sys
 import numpy as np
 from PIL import Image
 
+from tests import fork_server
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def run_program(name, *arguments, cwd=ROOT, **environment):
     """Runs `python -m experiments.<name>`; gives the finished process, with text."""
-    return _run_module(f"experiments.{name}", *arguments, cwd=cwd, **environment)
+    if environment:
+        return start_program(name, *arguments, cwd=cwd, **environment)
+    return fork_server.run_module(f"experiments.{name}", *arguments, cwd=cwd)
 
 
-def run_with_counts(loader, counts, name, *arguments):
-    """The same, with a loader that takes these counts for the official ones."""
-    return _run_module(
-        "tests.experiments.with_counts",
-        *(loader, json.dumps(counts), name, *arguments),
-        cwd=ROOT,
-    )
-
-
-def _run_module(module, *arguments, cwd, **environment):
+def start_program(name, *arguments, cwd=ROOT, **environment):
+    """The same from a real start, which takes seconds more."""
     environment = {**os.environ, **environment}
     # Importing `experiments` in this process set it; a user's shell has not.
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
         cwd=cwd,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
         timeout=600,
+    )
+
+
+def run_with_counts(loader, counts, name, *arguments):
+    """Like `run_program`, with a loader that takes these counts for the official."""
+    return fork_server.run_module(
+        "tests.experiments.with_counts", loader, json.dumps(counts), name, *arguments
     )
 
 

@@ -1,8 +1,5 @@
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import ops
 from keras_dml.losses import Contrastive
 from keras_dml.losses import CosFace
+from tests import fork_server
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("train_pairs_on_two_cpus.py")
@@ -21,13 +19,7 @@ PROGRAM = pathlib.Path(__file__).with_name("train_pairs_on_two_cpus.py")
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )
 def test_two_replicas_learn_from_the_mean_of_their_own_pairs():
-    finished = subprocess.run(
-        [sys.executable, PROGRAM],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = fork_server.run_file(PROGRAM)
     assert finished.returncode == 0, finished.stderr
     found = json.loads(finished.stdout.splitlines()[-1])
     assert found.pop("replicas") == 2

@@ -1,8 +1,5 @@
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ from keras_dml._ops import IS_KERAS_2
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.models import Classifier
 from keras_dml.optimizers import SGD
+from tests import fork_server
 
 pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 
@@ -291,14 +289,9 @@ def test_parts_that_do_not_fit_are_refused():
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )
 def test_two_replicas_train_as_one_device_does():
-    printed = subprocess.run(
-        [sys.executable, PROGRAM],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    ).stdout
+    finished = fork_server.run_file(PROGRAM)
+    assert finished.returncode == 0, finished.stderr
+    printed = finished.stdout
     result = json.loads(printed.splitlines()[-1])
     assert result["replicas"] == 2
     assert result["moved"] > 0.1

@@ -1,8 +1,5 @@
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import ops
 from keras_dml.optimizers import SGD
+from tests import fork_server
 
 if IS_KERAS_2:
     from tensorflow import Variable
@@ -279,14 +277,9 @@ def test_mixed_precision_trains_float32_weights(policy, batch):
     [("float32", 1e-5), ("mixed_bfloat16", 5e-3), ("mixed_float16", 1e-3)],
 )
 def test_two_replicas_train_as_one_device_does(policy, tolerance):
-    printed = subprocess.run(
-        [sys.executable, PROGRAM, policy],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    ).stdout
+    finished = fork_server.run_file(PROGRAM, policy)
+    assert finished.returncode == 0, finished.stderr
+    printed = finished.stdout
     result = json.loads(printed.splitlines()[-1])
     assert result["replicas"] == 2
     assert result["trunk_moved_while_frozen"] == 0

@@ -1,9 +1,6 @@
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
@@ -12,6 +9,7 @@ from hypothesis import strategies as st
 
 from keras_dml.training import check_batch_divides
 from keras_dml.training import mirrored_strategy
+from tests import fork_server
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("two_logical_cpus.py")
@@ -37,15 +35,9 @@ def test_every_gpu_is_a_replica(monkeypatch):
 
 
 def test_cpu_is_split_in_a_new_process():
-    printed = subprocess.run(
-        [sys.executable, PROGRAM],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    ).stdout
+    finished = fork_server.run_file(PROGRAM)
+    assert finished.returncode == 0, finished.stderr
+    printed = finished.stdout
     result = json.loads(printed.splitlines()[-1])
     assert result["replicas"] == result["devices"] == result["replicas again"] == 2
     assert result["ids"] == [0, 1]
