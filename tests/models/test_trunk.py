@@ -255,6 +255,15 @@ def test_shape_that_is_not_of_rgb_images_is_refused(shape):
         trunk("conv4", shape)
 
 
+@pytest.mark.parametrize("side", [0, -28, 28.0, True, None])
+def test_side_that_is_no_number_of_pixels_is_refused(side):
+    message = f"the {{}}, must be an integer of at least 1; got {side}"
+    with pytest.raises(ValueError, match=message.format("height")):
+        trunk("conv4", (side, 28, 3))
+    with pytest.raises(ValueError, match=message.format("width")):
+        trunk("conv4", (28, side, 3))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRUNKS)
 def test_every_trunk_gives_finite_features(name):
