@@ -256,6 +256,27 @@ def gather_rows(matrix: Any, rows: Tensor) -> Tensor:
     )
 
 
+def gather_replicas(piece: Tensor) -> Tensor:
+    """Gathers a batch from the pieces that `tf.distribute` gives its replicas.
+
+    A replica's gradient by its own piece is the sum of those of all replicas, so that
+    their mean over a loss of the whole batch is the gradient on one device.
+
+    Args:
+        piece: (piece, …), this replica's part of the batch.
+
+    Returns:
+        (batch, …), the same on every replica; `piece` itself where there is one
+        replica, or where the backend does not split batches.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return piece
+    replica = tf.distribute.get_replica_context()
+    if replica is None or replica.num_replicas_in_sync == 1:
+        return piece
+    return replica.all_gather(piece, axis=0)
+
+
 def searchsorted(in_order: Tensor, values: Tensor) -> Tensor:
     """Finds where values would go in a sorted array, before those equal to them.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import ml_collections
 
+from experiments._lib import addons
 from experiments._lib.build import check_optimizer
 from experiments._lib.losses import batch_shape
 from experiments._lib.losses import find_loss
@@ -97,13 +98,13 @@ def check_replicas(config: ml_collections.ConfigDict, replicas: int) -> None:
     """Checks that the replicas can share a batch.
 
     Raises:
-        ValueError: if it does not divide by their number, or if the loss is a pair
-            loss, whose pairs are formed on each replica alone, and they would not get
-            whole classes.
+        ValueError: if it does not divide by their number, or if the loss is TensorFlow
+            Addons', whose pairs are formed on each replica alone, and they would not
+            get whole classes.
     """
     classes, images_per_class = batch_shape(config)
     training.check_batch_divides(classes, images_per_class, replicas)
-    if find_loss(config.loss).is_pair_loss and (
+    if config.loss.startswith(addons.PREFIX) and (
         classes % replicas or classes < 2 * replicas
     ):
         raise ValueError(

@@ -48,26 +48,6 @@ def class_labels(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     return keras.ops.cast(labels, "int32"), is_class
 
 
-def labels_of_all_replicas(labels: Tensor) -> Tensor:
-    """Gathers the labels of the whole batch, which `tf.distribute` splits.
-
-    Args:
-        labels: (piece,) integers, those of this replica.
-
-    Returns:
-        (batch,) integers, the same on every replica; `labels` itself where there is
-        one replica, or where the backend does not split batches.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return labels
-    import tensorflow as tf
-
-    replica = tf.distribute.get_replica_context()
-    if replica is None or replica.num_replicas_in_sync == 1:
-        return labels
-    return replica.all_gather(labels, axis=0)
-
-
 def drawn_classes(num_classes: int, count: int, seed_generator: Any) -> Tensor:
     """Draws distinct classes, every set of them equally likely.
 

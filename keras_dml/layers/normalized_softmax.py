@@ -13,11 +13,11 @@ from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_number
 from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import Tensor
+from keras_dml._ops import gather_replicas
 from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
 from keras_dml.layers._sampling import class_labels
 from keras_dml.layers._sampling import drawn_classes
-from keras_dml.layers._sampling import labels_of_all_replicas
 from keras_dml.layers._sampling import sampling_correction
 from keras_dml.layers.proxies import Proxies
 
@@ -186,7 +186,7 @@ class NormalizedSoftmax(Proxies):
                 "0.1, or call it for the logits of all classes."
             )
         labels, is_class = class_labels(labels, self.num_classes)
-        own = labels_of_all_replicas(labels)
+        own = gather_replicas(labels)
         drawn = drawn_classes(
             self.num_classes, self.sampled_classes, self.seed_generator
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from keras_dml._ops import Tensor
+from keras_dml._ops import dtype_name
+from keras_dml._ops import gather_replicas
 from keras_dml._ops import ops
 from keras_dml.losses._label_loss import LabelLoss
 
@@ -12,9 +14,9 @@ from keras_dml.losses._label_loss import LabelLoss
 class PairLoss(LabelLoss):
     """A loss on pairs of images of the batch, which subclasses write in `batch_loss`.
 
-    The pairs are those within the batch that the loss is given. Under
-    `MirroredStrategy` that is the batch of one replica: no pair spans two of them,
-    and the gradient is the mean of the replicas' own. Give each replica whole classes.
+    The pairs are those of the whole batch. Under `MirroredStrategy` each replica
+    gathers the embeddings and labels of all, so that value and gradient are those of
+    one device with the same batch.
 
     A batch without a pair that the loss could use costs 0, with a gradient of 0. One
     with a NaN, an infinity, or an embedding whose squared length is infinite costs
@@ -61,7 +63,7 @@ class PairLoss(LabelLoss):
                 f"{type(self).__name__} takes embeddings of shape (batch, dim); got "
                 f"{tuple(y_pred.shape)}."
             )
-        labels = self._checked_labels(y_true, y_pred)
+        labels = gather_replicas(_wide_integers(self._checked_labels(y_true, y_pred)))
         return super().__call__(labels[:, None] == labels[None, :], y_pred)
 
     def call(self, same_class: Tensor, embeddings: Tensor) -> Tensor:
@@ -69,12 +71,13 @@ class PairLoss(LabelLoss):
 
         Args:
             same_class: (batch, batch), 1 for two images of one class, else 0.
-            embeddings: (batch, dim) floats.
+            embeddings: (batch, dim) floats; this replica's where there are several.
 
         Returns:
-            (batch,) times the same value.
+            One number for each of the embeddings, all the same.
         """
-        embeddings = self._wide(embeddings)
+        images = embeddings[:, 0]
+        embeddings = gather_replicas(self._wide(embeddings))
         same_class = ops.cast(same_class, "bool")
         positions = ops.arange(ops.shape(embeddings)[0])
         other_image = positions[:, None] != positions[None, :]
@@ -86,7 +89,7 @@ class PairLoss(LabelLoss):
         # Comparisons with NaN are false, so that a loss may find no pair and give 0.
         is_finite = ops.sum(ops.square(embeddings)) < math.inf
         value = ops.where(is_finite, value, math.nan)
-        return ops.zeros_like(embeddings[:, 0]) + value
+        return ops.zeros_like(self._wide(images)) + value
 
     def batch_loss(
         self, positives: Tensor, negatives: Tensor, embeddings: Tensor
@@ -102,3 +105,10 @@ class PairLoss(LabelLoss):
             A scalar.
         """
         raise NotImplementedError
+
+
+def _wide_integers(labels: Tensor) -> Tensor:
+    """Casts integers of 8 and 16 bits to 32, as GPUs do not gather those."""
+    if dtype_name(labels.dtype) in ("int8", "uint8", "int16", "uint16"):
+        return ops.cast(labels, "int32")
+    return labels

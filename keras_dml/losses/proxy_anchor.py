@@ -6,6 +6,7 @@ import keras
 
 from keras_dml._checks import checked_number
 from keras_dml._ops import Tensor
+from keras_dml._ops import gather_replicas
 from keras_dml._ops import ops
 from keras_dml.losses._masked import masked_logsumexp
 from keras_dml.losses._masked import masked_mean
@@ -20,9 +21,10 @@ class ProxyAnchor(ProxyLoss):
     + mean_p log(1 + Σ_{x not of p} exp(alpha (s(x, p) + margin)))`,
 
     `s` being the cosine; the first mean is over the proxies whose class is in
-    the batch, the second over all. Under `MirroredStrategy` the batch is that of
-    a replica. It is pytorch-metric-learning's `ProxyAnchorLoss`. The authors train
-    the proxies with 100 times the learning rate of the rest.
+    the batch, the second over all. Under `MirroredStrategy` the sums over x go over the
+    images of all replicas, so that value and gradient are those of one device with the
+    same batch. It is pytorch-metric-learning's `ProxyAnchorLoss`. The authors train the
+    proxies with 100 times the learning rate of the rest.
 
     The value does not belong to single images, so there are no sample weights.
 
@@ -70,16 +72,21 @@ class ProxyAnchor(ProxyLoss):
 
     def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Gives each image the value of the batch, so that their mean is that value."""
-        together = ops.softplus(
-            masked_logsumexp(self.alpha * (self.margin - cosines), is_own, axis=0)
-        )
         is_other = ops.logical_not(is_own)
-        apart = ops.softplus(
-            masked_logsumexp(self.alpha * (cosines + self.margin), is_other, axis=0)
-        )
-        together = masked_mean(together, ops.any(is_own, axis=0))
-        return ops.zeros_like(cosines[:, 0]) + together + ops.mean(apart)
+        together = _logsumexp(self.alpha * (self.margin - cosines), is_own)
+        apart = _logsumexp(self.alpha * (cosines + self.margin), is_other)
+        has_images = gather_replicas(ops.cast(ops.any(is_own, axis=0), "int32")[None])
+        has_images = ops.any(ops.cast(has_images, "bool"), axis=0)
+        together = masked_mean(ops.softplus(together), has_images)
+        apart = ops.mean(ops.softplus(apart))
+        return ops.zeros_like(cosines[:, 0]) + together + apart
 
     def get_config(self) -> dict[str, Any]:
         """Gives the configuration, margin and alpha included."""
         return {**super().get_config(), "margin": self.margin, "alpha": self.alpha}
+
+
+def _logsumexp(x: Tensor, mask: Tensor) -> Tensor:
+    """Gives (classes,) from (batch, classes) of the images of all replicas."""
+    of_replica = masked_logsumexp(x, mask, axis=0)
+    return ops.logsumexp(gather_replicas(of_replica[None]), axis=0)

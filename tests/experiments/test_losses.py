@@ -71,8 +71,18 @@ def test_n_pairs_gets_as_many_images_in_pairs_before_they_are_scaled(train):
     np.testing.assert_allclose(features / lengths, embedder(images), atol=1e-5)
 
 
-def test_replicas_get_whole_classes_of_a_loss_on_pairs():
-    config = small_config("triplet_semi_hard")
+@pytest.mark.parametrize("name", ["proxy_anchor", "triplet_hard"])
+def test_replicas_may_cut_classes_in_two(name):
+    config = small_config(name)
+    config.classes, config.images_per_class = 3, 4
+    check_replicas(config, 2)
+    with pytest.raises(ValueError, match="can't be divided among 5 replicas"):
+        check_replicas(config, 5)
+
+
+def test_replicas_get_whole_classes_of_a_loss_of_addons():
+    pytest.importorskip("tensorflow_addons")
+    config = small_config("tfa:TripletHardLoss")
     config.classes, config.images_per_class = 3, 4
     check_replicas(config, 1)
     with pytest.raises(ValueError, match="whole classes on each of 2 replicas"):
@@ -81,5 +91,3 @@ def test_replicas_get_whole_classes_of_a_loss_on_pairs():
     check_replicas(config, 2)
     with pytest.raises(ValueError, match="2 at least"):
         check_replicas(config, 4)
-    config.loss = "proxy_anchor"
-    check_replicas(config, 4)
