@@ -63,7 +63,7 @@ def names(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize(("module", "test"), _examples())
+@pytest.mark.parametrize(("module", "test"), list(_examples()))
 def test_example_does_what_it_says(module, test, names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     room = getattr(keras_dml, module.__name__.split(".")[1])

@@ -82,7 +82,7 @@ def _signatures():
                     yield f"{room}.{name}.{inner}", inspect.signature(method)
 
 
-@pytest.mark.parametrize(("name", "signature"), _signatures())
+@pytest.mark.parametrize(("name", "signature"), list(_signatures()))
 def test_public_signature_says_the_type_of_everything(name, signature):
     untyped = [
         parameter.name

@@ -20,7 +20,7 @@ def birds(tmp_path_factory):
     return root
 
 
-def gather_rows(finished):
+def printed_rows(finished):
     """The printed table: {first word: the others}."""
     lines = finished.stdout.splitlines()
     return {line.split()[0]: line.split()[1:] for line in lines if line}
@@ -30,7 +30,7 @@ def test_whole_copy_passes(birds):
     finished = run_program("prepare", "--dataset=cub200", f"--data_dir={birds}")
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""
-    rows = gather_rows(finished)
+    rows = printed_rows(finished)
     assert rows["cub200"] == ["classes", "images"]
     assert rows["train"] == ["100", "5,864"]
     assert rows["test"] == ["100", "5,924"]
@@ -48,7 +48,7 @@ def test_queries_and_gallery_are_told_apart(tmp_path):
     assert finished.returncode == 0, finished.stderr
     # A shell takes the spaces of the official name as part of it.
     assert shlex.split(finished.stdout.splitlines()[-1])[-1] == f"--data_dir={folder}"
-    rows = gather_rows(finished)
+    rows = printed_rows(finished)
     assert rows["train"] == ["2", "5"]
     assert rows["query"] == ["3", "5"]
     assert rows["gallery"] == ["3", "5"]
@@ -63,7 +63,7 @@ def test_all_unreadable_images_are_named_unless_they_are_not_asked_for(tmp_path)
     arguments = ("prepare", "--dataset=cars196", f"--data_dir={tmp_path / 'cars'}")
     finished = run_with_counts("cars196", counts, *arguments)
     assert finished.returncode == 2
-    assert gather_rows(finished)["train"] == ["2", "5"]
+    assert printed_rows(finished)["train"] == ["2", "5"]
     assert "Every image" not in finished.stdout
     first, *named = finished.stderr.splitlines()
     assert first == "error: Cannot read 2 of 12 images; repair or remove them:"
@@ -71,7 +71,7 @@ def test_all_unreadable_images_are_named_unless_they_are_not_asked_for(tmp_path)
 
     finished = run_with_counts("cars196", counts, *arguments, "--noimages")
     assert finished.returncode == 0, finished.stderr
-    assert gather_rows(finished)["train"] == ["2", "5"]
+    assert printed_rows(finished)["train"] == ["2", "5"]
 
 
 def test_where_to_get_it_is_said_where_it_is_not(tmp_path):
