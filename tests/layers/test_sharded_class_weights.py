@@ -1,5 +1,6 @@
 """Class weights split over devices, as docs/many_classes.md has it."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -12,7 +13,9 @@ import pytest
 from keras_dml._ops import IS_KERAS_2
 
 pytestmark = pytest.mark.skipif(
-    IS_KERAS_2 or keras.backend.backend() != "tensorflow",
+    IS_KERAS_2
+    or keras.backend.backend() != "tensorflow"
+    or importlib.util.find_spec("jax") is None,
     reason="runs JAX in a process of its own, once, from the home backend",
 )
 
