@@ -27,10 +27,7 @@ def measure(
             "the embeddings of the test images became infinite or not a number."
         )
     if config.nmi_starts:
-        print(
-            f"Measuring; --config.nmi_starts=0 skips the {config.nmi_starts} runs of "
-            "k-means for NMI."
-        )
+        print("Measuring; --config.nmi_starts=0 skips k-means, which only NMI needs.")
     queries, query_labels, gallery, gallery_labels = test.query_and_gallery(embeddings)
     index = search.calibrated_neighbors(
         config.index,
@@ -49,6 +46,7 @@ def measure(
         index,
         seed=config.seed,
         nmi_starts=config.nmi_starts,
+        false_accept_rates=config.verification,
     )
     return embeddings, index, metrics
 
