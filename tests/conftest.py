@@ -1,3 +1,5 @@
+import pathlib
+
 import hypothesis
 import numpy as np
 import pytest
@@ -6,6 +8,26 @@ from PIL import Image
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+# The files that take longest, in this order, so that no process is left with one of
+# them when the others have ended.
+_FIRST = (
+    *(
+        "test_documentation.py",
+        "experiments/test_train.py",
+        "models/trunks/test_hub.py",
+    ),
+    *("models/test_trunk.py", "models/test_classifier.py", "optimizers/test_sgd.py"),
+    *("experiments/test_compare_losses.py", "experiments/test_ablation.py"),
+    *("experiments/test_configs.py", "data/datasets/test_glyph_strings.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    folder = pathlib.Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(_FIRST)))
 
 
 @pytest.fixture(autouse=True, scope="session")

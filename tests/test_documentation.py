@@ -31,6 +31,7 @@ _SHORT = {
         "--config.image_size=28",
         "--config.resize=32",
         "--config.dim=20",
+        "--config.nmi_starts=0",
     ],
     "glyphs": ["--config.epochs=1"],
     "image_folder": [

@@ -112,8 +112,9 @@ def test_importing_the_package_loads_no_package_of_an_extra():
     rooms = "; ".join(f"keras_dml.{room}" for room in keras_dml.__all__)
     extras = {"scipy", "matplotlib", "fontTools", "PIL", "ml_collections", "faiss"}
     extras |= {"tensorboard", "keras_hub", "safetensors", "torch", "jax", "annoy"}
+    # Keras looks for some of them itself; tests/data and tests/training hide those.
     extras -= _loaded_by("import keras")
-    assert len(extras) > 8
+    assert {"ml_collections", "faiss", "keras_hub", "annoy"} <= extras
     assert not extras & _loaded_by(f"import keras_dml; {rooms}")
 
 
