@@ -1,9 +1,6 @@
-import subprocess
-import sys
-
 import pytest
 
-from tests.experiments.programs import ROOT
+from tests import fork_server
 
 
 @pytest.mark.parametrize("setting", ["frozen_epochs=1", "loss=cos_face"])
@@ -11,17 +8,10 @@ def test_settings_that_one_side_would_not_have_are_refused(setting):
     pytest.importorskip("torch")
     pytest.importorskip("pytorch_metric_learning")
     name, _, value = setting.partition("=")
-    finished = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.benchmarks.benchmark_training_in_torch"),
-            "--config=experiments/configs/glyphs.py",
-            f"--config.{setting}",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+    finished = fork_server.run_module(
+        "tests.benchmarks.benchmark_training_in_torch",
+        "--config=experiments/configs/glyphs.py",
+        f"--config.{setting}",
     )
     assert finished.returncode == 1
     assert f"--config.{name} must be" in finished.stdout + finished.stderr

@@ -137,7 +137,14 @@ def _run_really(module, *arguments, cwd, environment):
     )
 
 
-@pytest.mark.parametrize("document", _TO_FOLLOW)
+@pytest.mark.parametrize(
+    "document",
+    [
+        # Its archive has as many images as the official one.
+        pytest.param(name, marks=pytest.mark.slow if "data_sets" in name else ())
+        for name in _TO_FOLLOW
+    ],
+)
 def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch):
     monkeypatch.chdir(reader)
     ran = followed(document)

@@ -70,7 +70,7 @@ class EpochLog(keras.callbacks.CSVLogger):
         ...     train, classes=2, images_per_class=3, image_size=28
         ... )
         >>> history = model.fit(batches, verbose=0, callbacks=[log])
-        >>> print(open("log.csv").read())
+        >>> print(pathlib.Path("log.csv").read_text())
         epoch,loss
         0,...
     """

@@ -86,6 +86,7 @@ def test_other_rows_of_the_papers_table_are_two_overrides(trunk):
     assert model.output_shape == (None, 100)
 
 
+@pytest.mark.slow
 def test_glyph_strings_are_as_many_as_the_config_asks_for():
     config = config_of("glyph_strings")
     assert config.data.classes >= 50_000

@@ -26,11 +26,13 @@ PROGRAM = pathlib.Path(__file__).with_name("train_on_four_shards.py")
 @pytest.fixture(
     scope="module",
     params=[
-        ((4,), ("classes",), "classes"),
-        ((1, 4), ("batch", "classes"), "batch"),
-        ((2, 2), ("batch", "classes"), "batch"),
+        # Each starts JAX on four devices.
+        pytest.param(((4,), ("classes",), "classes"), id="4", marks=pytest.mark.slow),
+        pytest.param(
+            ((1, 4), ("batch", "classes"), "batch"), id="1x4", marks=pytest.mark.slow
+        ),
+        pytest.param(((2, 2), ("batch", "classes"), "batch"), id="2x2"),
     ],
-    ids=["4", "1x4", "2x2"],
 )
 def found(request):
     finished = subprocess.run(

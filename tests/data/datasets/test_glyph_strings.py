@@ -163,6 +163,7 @@ def test_larger_set_begins_with_the_smaller(cache, parts):
         assert _pixels(part).items() < _pixels(grown).items()
 
 
+@pytest.mark.slow
 def test_raw_pixels_find_few_test_strings():
     _, test = glyph_strings(1, 1, 100)
     images = np.stack([np.asarray(Image.open(path)) for path in test.paths])
