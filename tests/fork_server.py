@@ -85,8 +85,13 @@ def _started():
             stdout=subprocess.PIPE,
             text=True,
         )
-        atexit.register(_server.kill)
+        atexit.register(_stop)
     return _server
+
+
+def _stop():
+    with _server:  # closes its pipes, at which it ends, and waits
+        pass
 
 
 def _serve():
