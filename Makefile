@@ -2,7 +2,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
-	benchmark-training-step benchmark-input benchmark-retrieval \
+	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
 	benchmark-classes benchmark-sharded-classes benchmark-against-torch dist clean
 
 help: ## List these targets
@@ -107,6 +107,9 @@ benchmark-input: .venv/installed-test ## Time the input pipeline
 benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
+
+benchmark-verification: .venv/installed-test ## Time accept rates over all pairs; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_verification
 
 benchmark-classes: .venv/installed-test ## Time and weigh the sampled softmax, to a million classes
 	.venv/bin/python -m tests.benchmarks.benchmark_classes

@@ -34,6 +34,9 @@ _EXACT_VALUES = 2**18
 # The part of a product that `make_exact` computes at a time.
 _EXACT_ROWS = 256
 _EXACT_COLUMNS = 2048
+# And the rows of a product that is exact from the start, which may take longer to set
+# up: 5 % faster than with as few.
+_EXACT_TILE_ROWS = 704
 # From this share of a tile on, making all of it exact is faster than pair by pair.
 _MANY = 1 / 32
 _TILE_BYTES = 64 * 2**20
@@ -152,6 +155,48 @@ def similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         faiss.swig_ptr(equal),
     )
     return np.subtract(8 * rows.shape[1], equal, out=equal)
+
+
+def exact_similarities(
+    rows: np.ndarray, others: np.ndarray, are_codes: bool
+) -> np.ndarray:
+    """Compares as `similarities` does, but cosines are the `exact_cosines` at once.
+
+    That takes about twice as long for embeddings, and pays off where nearly every
+    value has to be exact. Codes are exact anyway.
+
+    Args:
+        rows: (n, width), as `comparable_rows` makes them.
+        others: (m, width), made likewise.
+        are_codes: whether the rows are packed codes.
+
+    Returns:
+        (n, m), of the type that `similarities` gives.
+    """
+    if are_codes:
+        return similarities(rows, others)
+    wide = others.T.astype(np.float64)
+    cosines = np.empty((len(rows), len(others)), np.float32)
+    for start in range(0, len(rows), _EXACT_TILE_ROWS):
+        part = slice(start, start + _EXACT_TILE_ROWS)
+        cosines[part] = rows[part].astype(np.float64) @ wide
+    return cosines
+
+
+def paired_similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Compares each row with the other row of the same number, exactly.
+
+    Args:
+        rows: (n, width), as `comparable_rows` makes them.
+        others: (n, width), made likewise.
+
+    Returns:
+        (n,), of the type that `similarities` gives.
+    """
+    if rows.dtype != np.uint8:
+        return exact_cosines(rows, others)
+    different = np.unpackbits(rows ^ others, axis=1).sum(axis=1, dtype=np.int32)
+    return 8 * rows.shape[1] - different
 
 
 def extremes(dtype: np.dtype) -> tuple[float, float]:
