@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -14,14 +13,14 @@ from keras_dml._ops import Optimizer
 from keras_dml._ops import Tensor
 from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
-from keras_dml._ops import weight_path
+from keras_dml.optimizers._multipliers import Multipliers
 from keras_dml.optimizers._sparse_gradient import as_rows
 from keras_dml.optimizers._sparse_gradient import is_sparse
 from keras_dml.optimizers._sparse_gradient import rows_and_values
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
-class SGD(Optimizer):
+class SGD(Multipliers, Optimizer):
     """Gradient descent whose L2 term is added to the gradient, as PyTorch's SGD.
 
     ```
@@ -47,10 +46,10 @@ class SGD(Optimizer):
 
     So with l2 of 0 a drawn row ends where it would if every step updated every row,
     given the same gradients; until it is drawn again it lacks that sum.
-    `set_multiplier` and `reset_momentum` add it to all rows first. L2 counts only in
-    the steps that draw the row; it changes the length of a normalized weight, not its
-    direction. A row that every step draws follows the rule above exactly. Where the
-    gradient is dense, as on other backends, every step updates all rows.
+    `set_multiplier`, `freeze` and `reset_momentum` add it to all rows first. L2 counts
+    only in the steps that draw the row; it changes the length of a normalized weight,
+    not its direction. A row that every step draws follows the rule above exactly. Where
+    the gradient is dense, as on other backends, every step updates all rows.
 
     The multiplier is 1 for every variable until `set_multiplier` changes it. With 0 a
     variable stays as it is while the layers around it train, and batch normalization
@@ -122,42 +121,7 @@ class SGD(Optimizer):
             else None
             for variable in variables
         ]
-        self.multipliers = self.add_variable(
-            (len(variables),), initializer="ones", name="multipliers"
-        )
-
-    def set_multiplier(self, variables: Iterable[Any], multiplier: float) -> None:
-        """Multiplies the learning rate of some variables from the next step on.
-
-        The multiplier is a variable itself: a training step that is compiled already
-        follows it, and it is saved with the optimizer.
-
-        Args:
-            variables: trained variables of the model that this optimizer was built
-                for, such as `trunk.trainable_variables`.
-            multiplier: 0 or more.
-
-        Raises:
-            ValueError: if multiplier is out of range, the optimizer is not built yet,
-                or it does not train one of the variables.
-        """
-        multiplier = checked_number(multiplier, "multiplier", least=0)
-        if not self.built:
-            raise ValueError(
-                "the optimizer has no variables yet; call "
-                "`optimizer.build(model.trainable_variables)` first."
-            )
-        values = ops.convert_to_numpy(self.multipliers).copy()
-        for variable in variables:
-            try:
-                values[self._get_variable_index(variable)] = multiplier
-            except KeyError:
-                raise ValueError(
-                    f"this optimizer does not train {weight_path(variable)}; give "
-                    "variables of the model that it was built for."
-                ) from None
-        self._apply_skipped_steps()
-        self.multipliers.assign(values)
+        self._add_multipliers(variables)
 
     def reset_momentum(self) -> None:
         """Sets every velocity to zero, as in an optimizer that has made no step yet."""
@@ -175,7 +139,7 @@ class SGD(Optimizer):
         """
         index = self._get_variable_index(variable)
         velocity, row_steps = self.velocities[index], self.row_steps[index]
-        rate = ops.cast(learning_rate * self.multipliers[index], velocity.dtype)
+        rate = ops.cast(learning_rate * self._multiplier(variable), velocity.dtype)
         if row_steps is not None and is_sparse(gradient):
             self._update_rows(*rows_and_values(gradient), variable, rate)
             return
@@ -217,6 +181,10 @@ class SGD(Optimizer):
         total = self.momentum * (1 - decay) / (1 - self.momentum)
         return ops.cast(decay, dtype), ops.cast(total, dtype)
 
+    def _assign_multipliers(self, values):
+        self._apply_skipped_steps()
+        super()._assign_multipliers(values)
+
     def _apply_skipped_steps(self):
         """Moves all rows to where momentum would have taken them by now."""
         for index, row_steps in enumerate(self.row_steps):
@@ -225,7 +193,7 @@ class SGD(Optimizer):
                 continue
             variable = self._trainable_variables[index]
             velocity = self.velocities[index]
-            rate = self.learning_rate * self.multipliers[index]
+            rate = self.learning_rate * self._multiplier(variable)
             decay, total = self._skipped_steps(row_steps, velocity.dtype)
             total = ops.cast(rate, velocity.dtype) * total
             variable.assign(variable - total * velocity)

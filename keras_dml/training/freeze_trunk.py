@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_dml._checks import checked_integer
+from keras_dml._ops import IS_KERAS_2
 from keras_dml.optimizers import SGD
+from keras_dml.optimizers import LearningRateMultipliers
 
 
 class FreezeTrunk(keras.callbacks.Callback):
@@ -21,21 +24,32 @@ class FreezeTrunk(keras.callbacks.Callback):
     Keras would run batch normalization in inference mode instead: normalize by the
     running statistics, and leave them as they are.
 
-    After those epochs everything trains, with the momentum reset to zero as in a new
-    optimizer. The optimizer's `iterations`, which a learning-rate schedule goes by, are
-    not reset. The trunk is frozen only during an epoch: a model that is saved after
-    one, or trained on without this callback, learns in all its parts.
+    After those epochs everything trains, with momentum and all else that the optimizer
+    gathers as in a new one. The optimizer's `iterations`, which a learning-rate
+    schedule goes by, are not reset. Multipliers that were set before come back.
+
+    The model may have any optimizer of Keras, as `fit` puts it into
+    `keras_dml.optimizers.LearningRateMultipliers`, unless it is one already or
+    `keras_dml.optimizers.SGD`, which has multipliers of its own. A model that is saved
+    then has it too. Weights files are only loaded, with the optimizer's state, into a
+    model that was compiled with it: to resume from one, write
+    `model.compile(LearningRateMultipliers(keras.optimizers.AdamW(1e-3)), ...)`.
+
+    The trunk is frozen only within `fit`: a model that is trained on without this
+    callback learns in all its parts, one that was saved in a frozen epoch too.
+    Where `fit` ends before all frozen epochs are over, that counts as their end.
 
     Args:
         trunk: the model whose weights are frozen, a part of the model that `fit`
             trains.
         epochs: how many epochs, 0 or more. The paper's is 1. With 0 the callback does
-            nothing, and the model may have any optimizer.
+            nothing.
 
     Raises:
         ValueError: if trunk is not a model, or epochs is out of range; when training
-            starts, if the model is not compiled with `keras_dml.optimizers.SGD`, or
-            the trunk is not a part of it.
+            starts, if the trunk is not a part of the model, or its optimizer can't have
+            multipliers: a `MultiOptimizer`, or on Keras 2.15 any but
+            `keras_dml.optimizers.SGD`.
 
     Example:
         >>> batches = keras_dml.data.class_balanced_batches(
@@ -57,32 +71,61 @@ class FreezeTrunk(keras.callbacks.Callback):
         self.epochs = checked_integer(epochs, "epochs", 0)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Finds the optimizer, also inside loss scaling, and builds it if necessary."""
+        """Finds the optimizer, gives it multipliers, and builds it if necessary."""
         if self.epochs == 0:
             return
-        optimizer = self.model.optimizer
-        # Mixed precision with float16 wraps it.
-        self.optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        kind = type(self.optimizer)
-        if not issubclass(kind, SGD):
+        with self._scope():
+            self.optimizer = self._with_multipliers()
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
+
+    def _scope(self):
+        """The distribution strategy's, which only TensorFlow has."""
+        if keras.backend.backend() != "tensorflow":
+            return contextlib.nullcontext()
+        return self.model.distribute_strategy.scope()
+
+    def _with_multipliers(self):
+        """Gives the model's optimizer, also inside loss scaling; wraps it if needed."""
+        model = self.model
+        scaled = isinstance(model.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        inner = model.optimizer.inner_optimizer if scaled else model.optimizer
+        if isinstance(inner, SGD | LearningRateMultipliers):
+            return inner
+        if IS_KERAS_2:
+            kind = type(inner)
             raise ValueError(
-                "FreezeTrunk needs a model compiled with keras_dml.optimizers.SGD; got "
-                f"{kind.__module__}.{kind.__name__}."
+                "FreezeTrunk needs a model compiled with keras_dml.optimizers.SGD on "
+                f"Keras 2.15; got {kind.__module__}.{kind.__name__}."
             )
-        with self.model.distribute_strategy.scope():
-            optimizer.build(self.model.trainable_variables)
+        optimizer = LearningRateMultipliers(inner)
+        optimizer.build(model.trainable_variables)
+        if scaled:
+            model.optimizer.inner_optimizer = optimizer
+        else:
+            model.optimizer = optimizer
+        # What a saved model is compiled with, and the step that has the old optimizer.
+        model._compile_config.config["optimizer"] = optimizer
+        model.make_train_function(force=True)
+        return optimizer
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Freezes the trunk, or unfreezes it once its epochs are over."""
-        if self.epochs == 0:
-            return
-        variables = self.trunk.trainable_variables
-        self.optimizer.set_multiplier(variables, float(epoch >= self.epochs))
-        if epoch == self.epochs:
-            self.optimizer.reset_momentum()
+        if epoch < self.epochs:
+            self.optimizer.freeze(self.trunk.trainable_variables)
+        elif self.epochs:
+            self._unfreeze()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Unfreezes the trunk, for what comes after the last epoch of this `fit`."""
-        if self.epochs == 0:
-            return
-        self.optimizer.set_multiplier(self.trunk.trainable_variables, 1.0)
+        """Unfreezes the trunk after its last epoch."""
+        if self.epochs and epoch + 1 >= self.epochs:
+            self._unfreeze()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Unfreezes the trunk, for what comes after this `fit`."""
+        if self.epochs:
+            self._unfreeze()
+
+    def _unfreeze(self):
+        with self._scope():  # Momentum's new values are variables for a moment.
+            self.optimizer.unfreeze()
