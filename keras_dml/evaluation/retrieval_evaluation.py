@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
-    """Measures exact Recall@K after the first epoch of `fit` and every few after it.
+    """Measures exact Recall@K after the first epoch of a `fit` and every few after it.
 
     The figures are added to the epoch's logs as `<prefix>_recall@1` and so on, shares
     from 0 to 1: the progress bar, the `History`, and callbacks listed after this one,
     such as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
-    epoch is always measured, because those callbacks take their columns and their first
-    best from it; the epochs between measurements have NaN.
+    epoch is always measured, of a resumed `fit` as well, because those callbacks take
+    their columns and their first best from it; the epochs between measurements have NaN.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
@@ -34,7 +34,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             the queries search the gallery; otherwise each image searches all others.
         ks: the ranks K, distinct and at least 1. The default is the paper's for CUB-200
             and Cars-196.
-        every: measure after epochs `every`, `2 * every` and so on, and the first.
+        every: measure after epochs `every`, `2 * every` and so on, and the first of each
+            `fit`.
         prefix: "val" for classes set aside from training; "test" for the test set,
             whose figures must not choose anything.
         resize: side that images are resized to before the center is cropped; default
@@ -74,11 +75,17 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.prefix = prefix
         self.resize = resize
         self.batch_size = batch_size
+        self._measure_next = True
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Notes that the first epoch of this `fit` comes, whatever its number is."""
+        self._measure_next = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds Recall@K to the logs."""
         recalls = {f"recall@{k}": math.nan for k in self.ks}
-        if epoch == 0 or (epoch + 1) % self.every == 0:
+        if self._measure_next or (epoch + 1) % self.every == 0:
+            self._measure_next = False
             embeddings = embed(
                 self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
             )

@@ -143,6 +143,32 @@ def test_model_checkpoint_keeps_the_best_of_them(run):
     assert saved == records
 
 
+def test_first_epoch_of_a_resumed_fit_is_measured_and_saved_as_the_best(
+    noise, tmp_path
+):
+    model, embedder = model_and_embedder()
+    evaluation = RetrievalEvaluation(embedder, noise, ks=(1,), every=3)
+    best = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "{epoch}.weights.h5"),
+        monitor="val_recall@1",
+        mode="max",
+        save_best_only=True,
+        save_weights_only=True,
+    )
+    images = np.concatenate(list(noise.images(SIDE)))
+    for first, measured in ((4, [True, True, False]), (7, [True, True, False])):
+        history = model.fit(
+            images,
+            noise.labels,
+            initial_epoch=first,
+            epochs=first + 3,
+            callbacks=[evaluation, best],
+            verbose=0,
+        ).history
+        assert np.isfinite(history["val_recall@1"]).tolist() == measured
+    assert (tmp_path / "5.weights.h5").is_file()
+
+
 def test_queries_are_measured_against_the_gallery(noise):
     is_query = np.arange(21) % 3 == 0
     model, embedder = model_and_embedder()
