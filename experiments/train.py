@@ -123,7 +123,7 @@ def main(argv: list[str]) -> None:
 
 
 def _load_weights(model, file):
-    if not isinstance(model, models.Classifier):
+    if not isinstance(model, models.Classifier | models.CrossBatchMemory):
         # Without the metrics, which Keras 2 can't load for several replicas.
         model = keras.Model(model.inputs, model.outputs)
     model.load_weights(str(file))

@@ -185,6 +185,42 @@ def checked_ks(ks: Sequence[int]) -> tuple[int, ...]:
     return ranks
 
 
+def checked_rates(rates: Sequence[float], name: str) -> tuple[float, ...]:
+    """Returns false accept rates as Python floats.
+
+    Args:
+        rates: distinct numbers of at least 0 and below 1; may be empty.
+        name: what the caller's signature calls them, for the error message.
+
+    Returns:
+        The same, in the same order.
+
+    Raises:
+        ValueError: if they are anything else.
+
+    Example:
+        >>> checked_rates([0.001, 0.01], "false_accept_rates")
+        (0.001, 0.01)
+    """
+    remedy = "Pass distinct numbers of at least 0 and below 1, such as (0.001, 0.01)."
+    if isinstance(rates, str):
+        raise ValueError(f"{name} must be a sequence; got {rates!r}. {remedy}")
+    try:
+        given = tuple(rates)
+    except TypeError:
+        raise ValueError(
+            f"{name} must be a sequence; got {rates!r}. {remedy}"
+        ) from None
+    for rate in given:
+        is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+        if not is_number or not 0 <= rate < 1 or float(rate) == 1:
+            raise ValueError(f"{name} holds {rate!r}. {remedy}")
+    numbers = tuple(map(float, given))
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"{name} must be distinct; got {numbers}. {remedy}")
+    return numbers
+
+
 def check_distinct(ids: np.ndarray, name: str) -> None:
     """Makes sure that no row holds an id twice.
 

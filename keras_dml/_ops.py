@@ -123,6 +123,7 @@ else:
         logaddexp=lambda x, y: tf.maximum(x, y) + tf.nn.softplus(-abs(x - y)),
         logical_and=tf.logical_and,
         logical_not=tf.logical_not,
+        logical_or=tf.logical_or,
         logsumexp=tf.reduce_logsumexp,
         max=tf.reduce_max,
         maximum=tf.maximum,
@@ -131,9 +132,11 @@ else:
         reshape=tf.reshape,
         rsqrt=tf.math.rsqrt,
         shape=tf.shape,
+        softmax=tf.nn.softmax,
         softplus=tf.nn.softplus,
         sqrt=tf.sqrt,
         square=tf.square,
+        stop_gradient=tf.stop_gradient,
         sum=tf.reduce_sum,
         transpose=tf.transpose,
         where=tf.where,
@@ -275,6 +278,13 @@ def gather_replicas(piece: Tensor) -> Tensor:
     if replica is None or replica.num_replicas_in_sync == 1:
         return piece
     return replica.all_gather(piece, axis=0)
+
+
+def number_of_replicas() -> int:
+    """Gives how many pieces `tf.distribute` cuts a batch into; 1 on other backends."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def searchsorted(in_order: Tensor, values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_number
 from keras_dml._checks import checked_pair
+from keras_dml._checks import checked_rates
 from keras_dml._checks import image_side
 
 limits = st.none() | st.floats(-10, 10)
@@ -285,3 +286,35 @@ def test_model_without_square_images_of_a_fixed_size_is_refused(shape):
     message = re.escape(f"'embedder' takes {shape}.")
     with pytest.raises(ValueError, match=f"square images of a fixed size.*{message}"):
         image_side(model_of(*shape))
+
+
+@pytest.mark.parametrize(
+    "rates", [[0, 0.25], (np.float32(0), np.float64(0.25)), np.array([0, 0.25])]
+)
+def test_rates_become_python_floats_in_order(rates):
+    assert checked_rates(rates, "rates") == (0.0, 0.25)
+    assert {type(rate) for rate in checked_rates(rates, "rates")} == {float}
+
+
+def test_there_may_be_no_rates():
+    assert checked_rates((), "rates") == ()
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        (0.1, "rates must be a sequence; got 0.1"),
+        ("0.1", "rates must be a sequence; got '0.1'"),
+        ((0.1, 1), "rates holds 1"),
+        ((1 - Fraction(1, 10**30),), "rates holds Fraction"),
+        ((-0.1,), "rates holds -0.1"),
+        ((float("nan"),), "rates holds nan"),
+        ((True,), "rates holds True"),
+        ((None,), "rates holds None"),
+        ((0.1, 0.1), "rates must be distinct"),
+    ],
+)
+def test_what_is_no_sequence_of_rates_is_refused_with_an_example(rates, message):
+    with pytest.raises(ValueError, match=message) as error:
+        checked_rates(rates, "rates")
+    assert "such as (0.001, 0.01)" in str(error.value)

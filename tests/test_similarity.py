@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
+from keras_dml._similarity import comparable_rows
 from keras_dml._similarity import exact_cosines
 from keras_dml._similarity import exact_cosines_at
+from keras_dml._similarity import exact_similarities
 from keras_dml._similarity import make_exact
+from keras_dml._similarity import paired_similarities
 from keras_dml._similarity import rounding_margin
+from keras_dml._similarity import similarities
 from keras_dml._similarity import unit_rows
 
 
@@ -96,3 +100,26 @@ def test_products_lie_within_the_rounding_margin(dim, alike):
     first = unit_rows(np.ones((100, dim))) if alike else rows(100, dim)
     off = np.abs((first @ first.T).astype(np.longdouble) - in_longdouble(first, first))
     assert off.max() < rounding_margin(dim)
+
+
+def test_exact_similarities_are_the_cosines_rounded_once():
+    first, second = rows(300, 70), rows(90, 70, seed=1)
+    expected = in_longdouble(first, second).astype(np.float32)
+    found = exact_similarities(first, second, are_codes=False)
+    np.testing.assert_array_equal(found, expected)
+    found = paired_similarities(first[:90], second)
+    np.testing.assert_array_equal(found, expected[np.arange(90), np.arange(90)])
+
+
+@pytest.mark.parametrize("with_faiss", [True, False])
+def test_pairs_of_codes_are_as_similar_as_in_a_product(with_faiss, monkeypatch):
+    if not with_faiss:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    codes = np.random.default_rng(0).integers(0, 256, (20, 11), np.uint8)
+    prepared = comparable_rows(codes, 1)
+    product = similarities(prepared[:10], prepared[10:])
+    found = paired_similarities(prepared[:10], prepared[10:])
+    np.testing.assert_array_equal(found, np.diag(product))
+    assert found.dtype == product.dtype
+    exact = exact_similarities(prepared[:10], prepared[10:], are_codes=True)
+    np.testing.assert_array_equal(exact, product)

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from experiments._lib import addons
 from experiments._lib.losses import batch_shape
+from experiments._lib.losses import class_layer
 from experiments._lib.losses import find_loss
 from experiments._lib.losses import loss_input
 from keras_dml import data
-from keras_dml import layers
 from keras_dml import models
 from keras_dml import optimizers
 from keras_dml import training
@@ -93,10 +93,11 @@ def build_models(
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
     if config.sampled_classes < 1:
-        softmax = layers.NormalizedSoftmax(
-            num_classes, config.temperature, config.sampled_classes, config.seed
-        )
-        return trunk, embedder, models.Classifier(embedder, softmax)
+        layer = class_layer(config, num_classes)
+        return trunk, embedder, models.Classifier(embedder, layer)
+    if config.memory_size:
+        memory = models.CrossBatchMemory(embedder, config.memory_size)
+        return trunk, embedder, memory
     output = loss_input(config, embedder, num_classes)
     return trunk, embedder, keras.Model(embedder.input, output)
 

@@ -8,6 +8,7 @@ import ml_collections
 
 from experiments._lib import addons
 from experiments._lib.build import check_optimizer
+from experiments._lib.losses import LOSSES
 from experiments._lib.losses import batch_shape
 from experiments._lib.losses import find_loss
 from keras_dml import search
@@ -23,6 +24,7 @@ _INTEGERS = {
     "dim": (1, None),
     "classes": (1, None),
     "images_per_class": (1, None),
+    "memory_size": (0, None),
     "frozen_epochs": (0, None),
     "epochs": (1, None),
     "evaluate_every": (1, None),
@@ -146,14 +148,33 @@ def _check_loss(config):
                 config[name] >= 2,
                 f"at least 2 with --config.loss={config.loss}",
             )
+    if config.memory_size:
+        _check(
+            config,
+            "memory_size",
+            loss.can_remember,
+            f"0 with --config.loss={config.loss}, which compares no image with those "
+            "of past batches",
+        )
+        batch = config.classes * config.images_per_class
+        _check(
+            config,
+            "memory_size",
+            config.memory_size >= batch,
+            f"0, or at least the {batch} images of a batch",
+        )
     if config.sampled_classes < 1:
         _check(
             config,
             "loss",
-            config.loss == "normalized_softmax",
-            f"normalized_softmax with --config.sampled_classes={config.sampled_classes}"
-            ", as no other loss can sample classes",
+            loss.can_draw_classes,
+            f"{_listed_drawers()} with --config.sampled_classes="
+            f"{config.sampled_classes}, as no other loss can sample classes",
         )
+
+
+def _listed_drawers():
+    return " or ".join(name for name, one in LOSSES.items() if one.can_draw_classes)
 
 
 def _are_ranks(ks):

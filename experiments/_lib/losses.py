@@ -29,17 +29,34 @@ class TrainedLoss:
             tuned.
         images_per_class: what the loss can use, if not what the config says; the batch
             keeps its size.
+        centers, center_temperature: what `Proxies` is given, the values of the paper.
     """
 
     make: Callable[[], keras.losses.Loss]
     takes: str
     rate_factor: float = 1.0
     images_per_class: int | None = None
+    centers: int = 1
+    center_temperature: float | None = None
 
     @property
     def is_pair_loss(self) -> bool:
         """Whether it compares the images of a batch with each other."""
         return self.takes in ("embeddings", "features")
+
+    @property
+    def can_draw_classes(self) -> bool:
+        """Whether it is a softmax that may run over drawn classes."""
+        if self.takes == "logits":
+            return True
+        return self.takes == "cosines" and self.make().logit_scale is not None
+
+    @property
+    def can_remember(self) -> bool:
+        """Whether it can compare a batch with a `CrossBatchMemory`."""
+        return self.takes == "embeddings" and getattr(
+            self.make(), "takes_references", False
+        )
 
     @property
     def metrics(self) -> list[str]:
@@ -53,6 +70,12 @@ LOSSES = {
     ),
     "cos_face": TrainedLoss(losses.CosFace, "cosines", 0.3),
     "arc_face": TrainedLoss(losses.ArcFace, "cosines", 0.3),
+    "sub_center_arc_face": TrainedLoss(
+        losses.SubCenterArcFace, "cosines", 0.3, centers=3
+    ),
+    "soft_triple": TrainedLoss(
+        losses.SoftTriple, "cosines", centers=10, center_temperature=0.1
+    ),
     "proxy_nca": TrainedLoss(losses.ProxyNCA, "cosines", 10.0),
     "proxy_nca_plus_plus": TrainedLoss(losses.ProxyNCAPlusPlus, "cosines"),
     "proxy_anchor": TrainedLoss(losses.ProxyAnchor, "cosines"),
@@ -62,6 +85,10 @@ LOSSES = {
     "lifted_structure": TrainedLoss(losses.LiftedStructure, "embeddings", 3.0),
     "contrastive": TrainedLoss(losses.Contrastive, "embeddings", 10.0),
     "multi_similarity": TrainedLoss(losses.MultiSimilarity, "embeddings", 10.0),
+    "circle": TrainedLoss(losses.Circle, "embeddings", 0.3),
+    "supervised_contrastive": TrainedLoss(
+        losses.SupervisedContrastive, "embeddings", 3.0
+    ),
 }
 """The losses by what `config.loss` calls them; the first is the paper's."""
 
@@ -105,6 +132,31 @@ def find_loss(name: str) -> TrainedLoss:
     )
 
 
+def class_layer(config: ml_collections.ConfigDict, num_classes: int) -> layers.Proxies:
+    """Makes the layer of class weights that the config's loss needs.
+
+    Returns:
+        A `NormalizedSoftmax` or `Proxies`, which draws classes where
+        `config.sampled_classes` is below 1.
+    """
+    loss = find_loss(config.loss)
+    options = {}
+    if config.sampled_classes < 1:
+        options = {"sampled_classes": config.sampled_classes, "seed": config.seed}
+    if loss.takes == "logits":
+        return layers.NormalizedSoftmax(num_classes, config.temperature, **options)
+    regularizer = None
+    if loss.center_temperature is not None:
+        regularizer = layers.CenterMerging(centers=loss.centers)
+    return layers.Proxies(
+        num_classes,
+        class_weights_regularizer=regularizer,
+        centers=loss.centers,
+        center_temperature=loss.center_temperature,
+        **options,
+    )
+
+
 def loss_input(
     config: ml_collections.ConfigDict, embedder: keras.Model, num_classes: int
 ) -> keras.KerasTensor:
@@ -114,11 +166,8 @@ def loss_input(
         The output of the model to train: logits, cosines or embeddings.
     """
     takes = find_loss(config.loss).takes
-    if takes == "logits":
-        softmax = layers.NormalizedSoftmax(num_classes, config.temperature)
-        return softmax(embedder.output)
-    if takes == "cosines":
-        return layers.Proxies(num_classes)(embedder.output)
+    if takes in ("logits", "cosines"):
+        return class_layer(config, num_classes)(embedder.output)
     if takes == "features":
         return embedder.layers[-1].input
     return embedder.output

@@ -25,6 +25,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.loss = "normalized_softmax"  # or another of _lib/losses.py, or "tfa:…"
     config.temperature = 0.05  # of the normalized softmax
     config.sampled_classes = 1.0  # the share of classes in a step's softmax
+    config.memory_size = 0  # past images that a loss on pairs compares with
 
     config.classes = 15
     config.images_per_class = 5

@@ -8,9 +8,10 @@ Functions take arrays and return Python numbers. Two conventions hold for all of
   its row. So both protocols of the field, self-retrieval and query against gallery, are
   the same call, and no function needs a mask or a data set.
 - **Keys of figures.** A figure is called what a log, TensorBoard and a JSON file call
-  it: "recall@1", "mrr", "r_precision", "map@r", "agreement@8", "nmi". So results of
-  several functions can be merged and written as they are, where an integer key would
-  become a string, and one figure has one name. A share is from 0 to 1.
+  it: "recall@1", "mrr", "r_precision", "map@r", "agreement@8", "threshold@0.001",
+  "nmi". So results of several functions can be merged and written as they are, where
+  an integer key would become a string, and one figure has one name. A share is from 0
+  to 1.
 
 `embed` makes the arrays, and the callback `RetrievalEvaluation` measures during `fit`.
 Inside, `_ranking/` is the exact engine and `_labels.py` numbers classes of any kind.
@@ -31,6 +32,7 @@ from keras_dml.evaluation.recall import recall_at_k
 from keras_dml.evaluation.retrieval_evaluation import RetrievalEvaluation
 from keras_dml.evaluation.retrieval_metrics import format_table
 from keras_dml.evaluation.retrieval_metrics import retrieval_metrics
+from keras_dml.evaluation.verification import verification
 
 __all__ = [
     "RetrievalEvaluation",
@@ -47,5 +49,6 @@ __all__ = [
     "recall_at_k",
     "recall_of_neighbors",
     "retrieval_metrics",
+    "verification",
     "without_self",
 ]

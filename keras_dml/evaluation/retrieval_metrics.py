@@ -12,6 +12,7 @@ from keras_dml._checks import checked_floats
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_pair
+from keras_dml._checks import checked_rates
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation.clustering import k_means
 from keras_dml.evaluation.clustering import normalized_mutual_information
@@ -19,6 +20,7 @@ from keras_dml.evaluation.embed import binary_codes
 from keras_dml.evaluation.index_metrics import SearchIndex
 from keras_dml.evaluation.index_metrics import index_metrics
 from keras_dml.evaluation.ranking_metrics import ranking_metrics
+from keras_dml.evaluation.verification import verification
 
 _TABLE_WIDTH = 80
 
@@ -32,6 +34,7 @@ def retrieval_metrics(
     index: SearchIndex | None = None,
     seed: int = 0,
     nmi_starts: int = 0,
+    false_accept_rates: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Measures retrieval by cosine, by binary codes and through an approximate index.
 
@@ -48,9 +51,12 @@ def retrieval_metrics(
         index: of the gallery's rows in their order, or of the queries' if gallery is
             None; see `keras_dml.search.calibrated_neighbors`. None, or one of kind
             "exact": there is nothing more to measure.
-        seed: 0 … 2^31 − 1, of k-means.
+        seed: 0 … 2^31 − 1, of k-means, and of the resamples of `verification`.
         nmi_starts: starts of `k_means` for NMI, the paper's being 10. 0: NMI is not
             measured, as it can take longer than everything else.
+        false_accept_rates: distinct, at least 0 and below 1, as for `verification`,
+            which some pairs of one class and some of two are needed for. Empty: it is
+            not measured.
 
     Returns:
         A dictionary of Python numbers that `json.dumps` takes, shares in
@@ -64,6 +70,10 @@ def retrieval_metrics(
                        "ms_per_query": 0.9, "exact_ms_per_query": 0.2, ...},
              "clustering": {"nmi": 0.68, "clusters": 100, "starts": 10,
                             "library": "faiss 1.15.1"},
+             "verification": {"float": {"true_accept_rate@0.001": 0.43,
+                                        "threshold@0.001": 0.58, ...},
+                              "binary": {"true_accept_rate@0.001": 0.40,
+                                         "threshold@0.001": 160, ...}},
              "images": 5924,
              "classes": 100,
              "lone_queries": 0}
@@ -76,6 +86,9 @@ def retrieval_metrics(
         "clustering" is there when it was asked for: the
         `normalized_mutual_information` of the classes with as many clusters of all
         embeddings, the queries' followed by the gallery's.
+
+        "verification" is there when false accept rates were given, and holds what
+        `verification` says by cosine and by Hamming distance.
 
     Raises:
         ValueError: if an argument is out of its range or does not fit the embeddings.
@@ -95,19 +108,27 @@ def retrieval_metrics(
     classes = pair_classes(queries, query_labels, gallery, gallery_labels)
     ks = checked_ks(ks)
     nmi_starts = checked_integer(nmi_starts, "nmi_starts", 0)
+    rates = checked_rates(false_accept_rates, "false_accept_rates")
     if gallery is None and len(queries) < 2:
         raise ValueError(
             "queries has one row, and so nothing to find for it. Pass a gallery, or "
             "more rows."
         )
-    by_cosine = ranking_metrics(queries, query_labels, gallery, gallery_labels, ks)
-    by_code = ranking_metrics(
-        binary_codes(queries),
-        query_labels,
-        None if gallery is None else binary_codes(gallery),
-        gallery_labels,
-        ks,
-    )
+    sides = {
+        "float": (queries, query_labels, gallery, gallery_labels),
+        "binary": (
+            binary_codes(queries),
+            query_labels,
+            None if gallery is None else binary_codes(gallery),
+            gallery_labels,
+        ),
+    }
+    verified = {
+        kind: verification(*side, false_accept_rates=rates, seed=seed)
+        for kind, side in sides.items()
+        if rates
+    }
+    ranked = {kind: ranking_metrics(*side, ks)["all"] for kind, side in sides.items()}
     if gallery is None:
         embeddings, numbers = queries, classes[0]
     else:
@@ -117,11 +138,11 @@ def retrieval_metrics(
         )
     num_classes = len(np.unique(numbers))
     metrics = {
-        "float": _shares(by_cosine["all"]),
-        "binary": _shares(by_code["all"]),
+        "float": _shares(ranked["float"]),
+        "binary": _shares(ranked["binary"]),
         "images": len(numbers),
         "classes": num_classes,
-        "lone_queries": by_cosine["all"]["lone_queries"],
+        "lone_queries": ranked["float"]["lone_queries"],
     }
     if index is not None and index.kind != "exact":
         metrics["index"] = index_metrics(
@@ -135,6 +156,8 @@ def retrieval_metrics(
             "starts": nmi_starts,
             "library": library,
         }
+    if verified:
+        metrics["verification"] = verified
     return metrics
 
 
@@ -148,15 +171,18 @@ def format_table(metrics: Mapping[str, Any]) -> str:
 
     MRR is the mean reciprocal rank, RP R-precision. A figure that was not measured
     through an index has a –. How far the index agrees with exact search stands right
-    below the table, and what each costs.
+    below the table, and what each costs. A second table, if it was measured, has the
+    verification: true accepts at false accept rates (FAR), thresholds with their
+    intervals, and how many of the queries of unknown classes are rejected.
 
     Args:
         metrics: what `retrieval_metrics` returns, or the same read back from JSON.
 
     Returns:
         Lines of at most 80 columns, for up to six K, without a last newline: a heading,
-        the kinds of search, agreement and costs of the index, NMI if it was measured,
-        the size of the set and how many queries had nothing to find.
+        the kinds of search, agreement and costs of the index, NMI and verification if
+        they were measured, the size of the set and how many queries had nothing to
+        find.
 
     Example:
         >>> recalls = {"recall@1": 0.6536, "recall@2": 0.7676}
@@ -185,11 +211,7 @@ def format_table(metrics: Mapping[str, Any]) -> str:
             found = metrics[kind]
             cells = [f"{100 * found[n]:.2f}" if n in found else "–" for n in names]
             rows.append([found.get("kind", kind), *cells])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
-        for row, *cells in rows
-    ]
+    lines = _aligned(rows)
     sentences = []
     if "index" in metrics:
         sentences += [_agreement_line(metrics["index"]), _cost_line(metrics["index"])]
@@ -203,7 +225,58 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     if metrics["lone_queries"]:
         size += f"; {metrics['lone_queries']:,} queries have no other image, and miss"
     sentences.append(size)
-    return "\n".join([*lines, *map(_wrapped, sentences)])
+    lines += map(_wrapped, sentences)
+    if "verification" in metrics:
+        lines += ["", *_aligned(_verification_rows(metrics))]
+        lines += map(_wrapped, _verification_lines(metrics))
+    return "\n".join(lines)
+
+
+def _aligned(rows):
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
+        for row, *cells in rows
+    ]
+
+
+def _verification_rows(metrics):
+    found = metrics["verification"]
+    headings = ["", "FAR", "TAR", "threshold", "95 % interval", "rejected"]
+    rows = [headings]
+    for kind, figures in found.items():
+        for name in figures:
+            figure, _, rate = name.partition("@")
+            if figure != "true_accept_rate":
+                continue
+            threshold, low, high = (
+                f"{figures[f'{bound}@{rate}']:{'.4f' if kind == 'float' else 'd'}}"
+                for bound in ("threshold", "threshold_low", "threshold_high")
+            )
+            rejected = figures.get(f"unknown_rejected@{rate}")
+            cells = [f"{100 * float(rate):g}", f"{100 * figures[name]:.2f}"]
+            cells += [threshold, f"{low} to {high}"]
+            cells += ["–" if rejected is None else f"{100 * rejected:.2f}"]
+            rows.append([kind, *cells])
+    if not found["float"]["unknown_queries"]:
+        rows = [cells[:-1] for cells in rows]
+    return rows
+
+
+def _verification_lines(metrics):
+    by_cosine, by_code = (metrics["verification"][k] for k in ("float", "binary"))
+    lines = [
+        f"{name} {100 * by_cosine[key]:.2f} by float and {100 * by_code[key]:.2f} by "
+        "binary"
+        for name, key in (("EER", "equal_error_rate"), ("AUC", "roc_auc"))
+    ]
+    pairs = (
+        f"{by_cosine['positive_pairs']:,} pairs of one class and "
+        f"{by_cosine['negative_pairs']:,} of two"
+    )
+    if by_cosine["unknown_queries"]:
+        pairs += f"; {by_cosine['unknown_queries']:,} queries of unknown classes"
+    return ["; ".join(lines), pairs]
 
 
 def _wrapped(line):

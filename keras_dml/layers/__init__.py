@@ -4,6 +4,7 @@ They need Keras alone, and run on each of its backends. `_sampling` is an inner 
 which classes the sampled softmax of `NormalizedSoftmax` draws.
 """
 
+from keras_dml.layers.center_merging import CenterMerging
 from keras_dml.layers.l2_normalization import L2Normalization
 from keras_dml.layers.l2_normalization import l2_normalize
 from keras_dml.layers.normalized_softmax import NormalizedSoftmax
@@ -13,6 +14,7 @@ from keras_dml.layers.parameter_free_layer_normalization import (
 from keras_dml.layers.proxies import Proxies
 
 __all__ = [
+    "CenterMerging",
     "L2Normalization",
     "NormalizedSoftmax",
     "ParameterFreeLayerNormalization",

@@ -1,6 +1,6 @@
 """The sampled softmax: which classes a training step draws, and what they stand for.
 
-`NormalizedSoftmax.sampled_logits` puts the pieces together: the labels of the whole
+`Proxies` and `NormalizedSoftmax` put the pieces together: the labels of the whole
 batch, other classes drawn at random, and what is added to the logits of both so that
 the softmax over the sample estimates that over all classes. Keras 3 alone.
 """

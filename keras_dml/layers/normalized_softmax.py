@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from numbers import Integral
-from numbers import Real
 from typing import Any
 
 import keras
 
-from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_number
-from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import Tensor
-from keras_dml._ops import gather_replicas
-from keras_dml._ops import gather_rows
 from keras_dml._ops import ops
-from keras_dml.layers._sampling import class_labels
-from keras_dml.layers._sampling import drawn_classes
-from keras_dml.layers._sampling import sampling_correction
 from keras_dml.layers.proxies import Proxies
 
 
@@ -54,7 +44,7 @@ class NormalizedSoftmax(Proxies):
         class_weights_constraint: a Keras constraint on the class weights, such as
             `keras.constraints.UnitNorm(axis=1)`, or None. It is applied to all of them
             after each step, with the same cost.
-        **kwargs: those of every Keras layer, such as `name` and `dtype`.
+        **kwargs: those of `Proxies` and of every Keras layer, such as `name`.
 
     Call arguments:
         embeddings: (batch, dim) floats, of any length.
@@ -102,49 +92,17 @@ class NormalizedSoftmax(Proxies):
             class_weights_initializer,
             class_weights_regularizer,
             class_weights_constraint,
+            sampled_classes=sampled_classes,
+            seed=seed,
             **kwargs,
         )
         self.temperature = checked_number(
             temperature, "temperature", above=0, example=0.05
         )
-        self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
-        self.seed = None if seed is None else checked_integer(seed, "seed")
-        if self.sampled_classes is not None:
-            if IS_KERAS_2:
-                raise ValueError("sampled_classes needs Keras 3; leave it out.")
-            if self.seed is None:
-                self.seed = random.randrange(2**31)
-            self.seed_generator = keras.random.SeedGenerator(self.seed)
-            # Seen as a weight it is saved, and a loaded model draws on from there.
-            self.draws = self.seed_generator.state
-            # XLA has no tf.random_index_shuffle.
-            self.supports_jit = keras.backend.backend() != "tensorflow"
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the class weights for embeddings of `input_shape[-1]` numbers."""
-        super().build(input_shape)
-        if self.sampled_classes is not None:
-            self.class_weights.updates_by_row = True
-
-    def _uniform(self, dim):
-        initializer = super()._uniform(dim)
-        if self.sampled_classes is None or keras.backend.backend() != "tensorflow":
-            return initializer
-        import tensorflow as tf
-
-        # Drawn eagerly, the weights would take their memory three times.
-        return tf.function(initializer)
 
     def call(self, embeddings: Tensor, training: bool = False) -> Tensor:
         """Computes the logits of all classes."""
-        if training and self.sampled_classes is not None:
-            raise ValueError(
-                f"{self.name} draws sampled_classes={self.sampled_classes} classes for "
-                "a training step, which needs the labels: train "
-                "keras_dml.models.Classifier(embedder, softmax) in place of a "
-                "keras.Model, or call sampled_logits(embeddings, labels)."
-            )
-        return self._cosines(embeddings, self.class_weights) / self.temperature
+        return super().call(embeddings, training) / self.temperature
 
     def sampled_logits(
         self, embeddings: Tensor, labels: Tensor
@@ -180,51 +138,10 @@ class NormalizedSoftmax(Proxies):
             [An et al., 2022](https://arxiv.org/abs/2203.15565), for keeping the
             batch's own classes.
         """
-        if self.sampled_classes is None:
-            raise ValueError(
-                f"{self.name} draws no classes; make it with sampled_classes, such as "
-                "0.1, or call it for the logits of all classes."
-            )
-        labels, is_class = class_labels(labels, self.num_classes)
-        own = gather_replicas(labels)
-        drawn = drawn_classes(
-            self.num_classes, self.sampled_classes, self.seed_generator
-        )
-        weights = gather_rows(self.class_weights, ops.concatenate([own, drawn]))
-        logits = self._cosines(embeddings, weights) / self.temperature
-        correction = sampling_correction(own, drawn, self.num_classes)
-        logits = logits + ops.cast(correction, logits.dtype)
-        logits = ops.where(is_class[:, None], logits, float("nan"))
-        columns = ops.argmax(labels[:, None] == own[None, :], axis=1)
-        return logits, ops.cast(columns, "int32")
+        cosines, columns, correction, is_class = self._sampled(embeddings, labels)
+        logits = cosines / self.temperature + correction
+        return ops.where(is_class[:, None], logits, float("nan")), columns
 
     def get_config(self) -> dict[str, Any]:
         """Gives the configuration, the arguments above included."""
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "sampled_classes": self.sampled_classes,
-            "seed": self.seed,
-        }
-
-
-def _checked_sample(
-    sampled_classes: int | float | None, num_classes: int
-) -> int | None:
-    """Gives how many classes to draw, from a number or a share; None for all."""
-    if sampled_classes is None:
-        return None
-    is_number = isinstance(sampled_classes, Integral)
-    if isinstance(sampled_classes, bool) or not (
-        1 <= sampled_classes <= num_classes
-        if is_number
-        else isinstance(sampled_classes, Real) and 0 < sampled_classes <= 1
-    ):
-        raise ValueError(
-            f"sampled_classes must be an integer from 1 to num_classes={num_classes}, "
-            "a share of the classes (a float above 0, at most 1), or None; got "
-            f"{sampled_classes!r}."
-        )
-    if is_number:
-        return int(sampled_classes)
-    return max(1, round(float(sampled_classes) * num_classes))
+        return {**super().get_config(), "temperature": self.temperature}

@@ -60,6 +60,11 @@ class ArcFace(ProxyLoss):
         )
         self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
+    @property
+    def logit_scale(self) -> float:
+        """What the cosines of other classes are multiplied by: the scale."""
+        return self.scale
+
     def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         sines = ops.sqrt(ops.maximum(1 - ops.square(cosines), 1e-7))

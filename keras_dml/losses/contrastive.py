@@ -1,5 +1,7 @@
 """Contrastive loss over all pairs of a batch."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras
@@ -60,11 +62,16 @@ class Contrastive(PairLoss):
         self.margin = checked_number(margin, "margin", above=0, example=1.0)
 
     def batch_loss(
-        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+        self,
+        positives: Tensor,
+        negatives: Tensor,
+        embeddings: Tensor,
+        references: Tensor | None = None,
     ) -> Tensor:
         """Computes the loss of the batch."""
-        squares = pairwise_distances(embeddings, squared=True)
-        missing = ops.relu(self.margin - pairwise_distances(embeddings))
+        squares = pairwise_distances(embeddings, True, references)
+        distances = pairwise_distances(embeddings, False, references)
+        missing = ops.relu(self.margin - distances)
         together = masked_mean(squares, positives)
         apart = masked_mean(ops.square(missing), negatives)
         return (together + apart) / 2

@@ -54,6 +54,11 @@ class CosFace(ProxyLoss):
         self.margin = checked_number(margin, "margin", least=0, example=0.35)
         self.scale = checked_number(scale, "scale", above=0, example=64.0)
 
+    @property
+    def logit_scale(self) -> float:
+        """What the cosines of other classes are multiplied by: the scale."""
+        return self.scale
+
     def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         cosines = ops.where(is_own, cosines - self.margin, cosines)

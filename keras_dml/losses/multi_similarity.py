@@ -1,5 +1,7 @@
 """Multi-similarity loss."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras
@@ -7,10 +9,9 @@ import keras
 from keras_dml._checks import checked_number
 from keras_dml._ops import Tensor
 from keras_dml._ops import ops
-from keras_dml.layers import l2_normalize
 from keras_dml.losses._masked import masked_logsumexp
-from keras_dml.losses._masked import masked_max
-from keras_dml.losses._masked import masked_min
+from keras_dml.losses._pairwise_cosines import pairwise_cosines
+from keras_dml.losses.multi_similarity_miner import hard_pairs
 from keras_dml.losses.pair_loss import PairLoss
 
 
@@ -29,7 +30,8 @@ class MultiSimilarity(PairLoss):
     negatives, counts as 0.
 
     It is pytorch-metric-learning's `MultiSimilarityLoss` with `MultiSimilarityMiner`,
-    and the authors' own code. TensorFlow Addons has none.
+    and the authors' own code. TensorFlow Addons has none. A `miner` picks pairs first,
+    and the loss mines among those.
 
     Args:
         alpha: the paper's α, above 0; its value is 2.
@@ -75,29 +77,20 @@ class MultiSimilarity(PairLoss):
         self.epsilon = checked_number(epsilon, "epsilon", least=0, example=0.1)
 
     def batch_loss(
-        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+        self,
+        positives: Tensor,
+        negatives: Tensor,
+        embeddings: Tensor,
+        references: Tensor | None = None,
     ) -> Tensor:
         """Computes the loss of the batch."""
-        embeddings = l2_normalize(embeddings)
-        cosines = embeddings @ ops.transpose(embeddings)
-        nearest_negative = masked_max(cosines, negatives)[:, None]
-        farthest_positive = masked_min(cosines, positives)[:, None]
-        has_both = ops.logical_and(
-            ops.any(positives, axis=-1), ops.any(negatives, axis=-1)
-        )[:, None]
-        is_hard_positive = ops.logical_and(
-            ops.logical_and(positives, has_both),
-            cosines - self.epsilon < nearest_negative,
-        )
-        is_hard_negative = ops.logical_and(
-            ops.logical_and(negatives, has_both),
-            cosines + self.epsilon > farthest_positive,
-        )
+        cosines = pairwise_cosines(embeddings, references)
+        positives, negatives = hard_pairs(positives, negatives, cosines, self.epsilon)
         together = ops.softplus(
-            masked_logsumexp(self.alpha * (self.base - cosines), is_hard_positive)
+            masked_logsumexp(self.alpha * (self.base - cosines), positives)
         )
         apart = ops.softplus(
-            masked_logsumexp(self.beta * (cosines - self.base), is_hard_negative)
+            masked_logsumexp(self.beta * (cosines - self.base), negatives)
         )
         return ops.mean(together / self.alpha + apart / self.beta)
 

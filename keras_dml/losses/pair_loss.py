@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
@@ -16,7 +21,8 @@ class PairLoss(LabelLoss):
 
     The pairs are those of the whole batch. Under `MirroredStrategy` each replica
     gathers the embeddings and labels of all, so that value and gradient are those of
-    one device with the same batch.
+    one device with the same batch. `keras_dml.models.CrossBatchMemory` compares the
+    batch with images of past batches as well.
 
     A batch without a pair that the loss could use costs 0, with a gradient of 0. One
     with a NaN, an infinity, or an embedding whose squared length is infinite costs
@@ -31,13 +37,22 @@ class PairLoss(LabelLoss):
         name: Keras's.
         reduction: Keras's; "sum" multiplies the value by the size of the batch.
         dtype: Keras's; by default `keras.backend.floatx()`, but no half precision.
+        miner: picks the pairs to learn from, such as `MultiSimilarityMiner`; None, the
+            default, takes all. A function `(positives, negatives, embeddings,
+            references) -> (positives, negatives)` of arrays: two (batch, references)
+            masks of booleans, (batch, dim) embeddings, and the (references, dim)
+            embeddings of the columns, which are the batch itself or a memory; it gives
+            the masks with fewer pairs. No gradient flows through it. To be saved with
+            a model it must be what Keras can serialize: see
+            `keras.saving.register_keras_serializable`.
 
     Call arguments:
         y_true: (batch,) or (batch, 1) integer labels of the classes.
         y_pred: (batch, dim) embeddings.
 
     Raises:
-        ValueError: if the shapes are others, or there are sample weights.
+        ValueError: if the shapes are others, there are sample weights, or miner is no
+            function.
 
     Example:
         A loss of one's own: the mean distance of two images of one class.
@@ -50,7 +65,35 @@ class PairLoss(LabelLoss):
         >>> embeddings = np.array([[0.0, 0.0], [3.0, 4.0], [7.0, 7.0]])
         >>> float(Compactness()(np.array([2, 2, 5]), embeddings))
         5.0
+
+        A miner of one's own: leaves out negatives that are far apart.
+
+        >>> def near(positives, negatives, embeddings, references):
+        ...     distances = keras_dml.losses.pairwise_distances(
+        ...         embeddings, references=references
+        ...     )
+        ...     return positives, keras.ops.logical_and(negatives, distances < 6)
+        >>> loss = keras_dml.losses.Contrastive(margin=10.0, miner=near)
+        >>> float(loss(np.array([2, 2, 5]), embeddings))  # ½ 5² + ½ (10 - 5)²
+        25.0
     """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        dtype: str | None = None,
+        miner: Callable[..., tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if isinstance(miner, dict):
+            miner = keras.saving.deserialize_keras_object(miner)
+        if miner is not None and not callable(miner):
+            raise ValueError(
+                "miner must be a function of (positives, negatives, embeddings, "
+                f"references), or None; got {miner!r}."
+            )
+        self.miner = miner
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
@@ -70,41 +113,105 @@ class PairLoss(LabelLoss):
         """Gives each image the value of the batch, so that Keras's mean is that value.
 
         Args:
-            same_class: (batch, batch), 1 for two images of one class, else 0.
-            embeddings: (batch, dim) floats; this replica's where there are several.
+            same_class: (batch, batch), 1 for two images of one class, else 0; or, with
+                a memory, a pair of that, (batch, references), and of the pairs to use.
+            embeddings: (batch, dim) floats, this replica's where there are several; or,
+                with a memory, a pair of that and of the references.
 
         Returns:
             One number for each of the embeddings, all the same.
         """
+        references = None
+        if isinstance(embeddings, tuple):
+            (same_class, is_pair), (embeddings, references) = same_class, embeddings
         images = embeddings[:, 0]
         embeddings = gather_replicas(self._wide(embeddings))
         same_class = ops.cast(same_class, "bool")
-        positions = ops.arange(ops.shape(embeddings)[0])
-        other_image = positions[:, None] != positions[None, :]
-        value = self.batch_loss(
-            ops.logical_and(same_class, other_image),
-            ops.logical_not(same_class),
-            embeddings,
-        )
-        # Comparisons with NaN are false, so that a loss may find no pair and give 0.
-        is_finite = ops.sum(ops.square(embeddings)) < math.inf
-        value = ops.where(is_finite, value, math.nan)
+        if references is None:
+            positions = ops.arange(ops.shape(embeddings)[0])
+            other_image = positions[:, None] != positions[None, :]
+            positives = ops.logical_and(same_class, other_image)
+            negatives = ops.logical_not(same_class)
+            value = self._mined_loss(positives, negatives, embeddings)
+        else:
+            is_pair = ops.cast(is_pair, "bool")
+            positives = ops.logical_and(same_class, is_pair)
+            negatives = ops.logical_and(ops.logical_not(same_class), is_pair)
+            references = self._wide(references)
+            value = self._mined_loss(positives, negatives, embeddings, references)
         return ops.zeros_like(self._wide(images)) + value
 
+    def _mined_loss(self, positives, negatives, embeddings, *references):
+        """Gives `batch_loss` of the pairs that the miner picks, or NaN."""
+        if self.miner is not None:
+            fixed = [ops.stop_gradient(x) for x in (embeddings, *references)]
+            some = self.miner(positives, negatives, fixed[0], fixed[-1])
+            positives = ops.logical_and(positives, ops.cast(some[0], "bool"))
+            negatives = ops.logical_and(negatives, ops.cast(some[1], "bool"))
+        value = self.batch_loss(positives, negatives, embeddings, *references)
+        # Comparisons with NaN are false, so that a loss may find no pair and give 0.
+        for x in (embeddings, *references):
+            value = ops.where(ops.sum(ops.square(x)) < math.inf, value, math.nan)
+        return value
+
+    @property
+    def takes_references(self) -> bool:
+        """Whether `batch_loss` can compare the batch with other images than its own."""
+        return len(inspect.signature(self.batch_loss).parameters) > 3
+
+    def memory_loss(
+        self,
+        labels: Tensor,
+        embeddings: Tensor,
+        memory_labels: Tensor,
+        memory: Tensor,
+        is_pair: Tensor,
+    ) -> Tensor:
+        """Computes the loss of a batch against a memory, for `CrossBatchMemory`.
+
+        Args:
+            labels: (piece,) integers: the batch, or a replica's piece of it.
+            embeddings: (piece, dim).
+            memory_labels: (size,) integers.
+            memory: (size, dim) embeddings.
+            is_pair: (batch, size) booleans, false for what is not to be compared.
+
+        Returns:
+            The loss, reduced as Keras reduces that of a batch.
+        """
+        same_class = gather_replicas(labels)[:, None] == memory_labels[None, :]
+        return super().__call__((same_class, is_pair), (embeddings, memory))
+
     def batch_loss(
-        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+        self,
+        positives: Tensor,
+        negatives: Tensor,
+        embeddings: Tensor,
+        references: Tensor | None = None,
     ) -> Tensor:
         """Computes the loss of the batch; a subclass must define it.
 
+        One that leaves the argument `references` out can't be trained with a memory.
+
         Args:
-            positives: (batch, batch) booleans, true for two images of one class.
-            negatives: (batch, batch) booleans, true for two of different classes.
+            positives: (batch, references) booleans, true for two images of one class.
+            negatives: (batch, references) booleans, true for two of different classes.
+                A pair may be neither.
             embeddings: (batch, dim) float32 or float64.
+            references: (references, dim), the embeddings of the columns; None, and left
+                out of the call, where they are those of the batch.
 
         Returns:
             A scalar.
         """
         raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Gives the configuration, the miner included."""
+        miner = self.miner
+        if miner is not None:
+            miner = keras.saving.serialize_keras_object(miner)
+        return {**super().get_config(), "miner": miner}
 
 
 def _wide_integers(labels: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
-"""Euclidean distances within a batch."""
+"""Euclidean distances within a batch, or of a batch from other images."""
+
+from __future__ import annotations
 
 from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
 
 
-def pairwise_distances(embeddings: Tensor, squared: bool = False) -> Tensor:
+def pairwise_distances(
+    embeddings: Tensor, squared: bool = False, references: Tensor | None = None
+) -> Tensor:
     """Computes the distance of each embedding from each other, `|x_i - x_j|`.
 
     By `|x|² + |y|² - 2 x·y`, so with its rounding: what is within that of 0 (5e-7 of
@@ -17,10 +21,12 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False) -> Tensor:
     Args:
         embeddings: (batch, dim) floats.
         squared: whether to leave the root out.
+        references: (references, dim) floats of the same dtype, from which to measure;
+            None: the embeddings themselves.
 
     Returns:
-        (batch, batch) distances, 0 or more, of float64 for float64 and of float32 for
-        all other dtypes.
+        (batch, batch) or (batch, references) distances, 0 or more, of float64 for
+        float64 and of float32 for all other dtypes.
 
     Example:
         >>> corners = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -30,16 +36,17 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False) -> Tensor:
                [3., 0., 5.],
                [4., 5., 0.]])
     """
-    embeddings = ops.convert_to_tensor(embeddings)
-    if dtype_name(embeddings.dtype) == "float64":
-        rounding = 1e-15
-    else:
-        embeddings = ops.cast(embeddings, "float32")
-        rounding = 5e-7
+    embeddings, rounding = _wide(embeddings)
     # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
-    products = embeddings @ ops.transpose(embeddings)
-    lengths = ops.diagonal(products)
-    lengths = lengths[:, None] + lengths[None, :]
+    if references is None:
+        products = embeddings @ ops.transpose(embeddings)
+        lengths = ops.diagonal(products)
+        lengths = lengths[:, None] + lengths[None, :]
+    else:
+        references, _ = _wide(references)
+        products = embeddings @ ops.transpose(references)
+        lengths = ops.sum(ops.square(embeddings), axis=-1)[:, None]
+        lengths = lengths + ops.sum(ops.square(references), axis=-1)[None, :]
     squares = lengths - 2 * products
     is_apart = squares > rounding * lengths
     if squared:
@@ -47,3 +54,11 @@ def pairwise_distances(embeddings: Tensor, squared: bool = False) -> Tensor:
     # The root never sees what is left out, or its gradient would be 0 times infinity.
     root = ops.sqrt(ops.where(is_apart, squares, 1))
     return ops.where(is_apart, root, 0)
+
+
+def _wide(embeddings):
+    """Gives embeddings of float32 or float64, and the rounding of that."""
+    embeddings = ops.convert_to_tensor(embeddings)
+    if dtype_name(embeddings.dtype) == "float64":
+        return embeddings, 1e-15
+    return ops.cast(embeddings, "float32"), 5e-7

@@ -57,7 +57,7 @@ class ProxyLoss(LabelLoss):
         numbers = ops.cast(labels, "int32")
         # Neither 2³² nor 0.7 is class 0, which the cast makes of them.
         is_number = ops.cast(numbers, labels.dtype) == labels
-        classes = ops.arange(y_pred.shape[1], dtype="int32")
+        classes = ops.arange(ops.shape(y_pred)[1], dtype="int32")
         is_own = ops.logical_and(numbers[:, None] == classes, is_number[:, None])
         return super().__call__(is_own, y_pred, sample_weight)
 
@@ -74,6 +74,15 @@ class ProxyLoss(LabelLoss):
         is_own = ops.cast(is_own, "bool")
         losses = self.image_losses(is_own, self._wide(cosines))
         return ops.where(ops.any(is_own, axis=-1), losses, math.nan)
+
+    @property
+    def logit_scale(self) -> float | None:
+        """What a softmax over the classes multiplies the cosines of other classes by.
+
+        None for a loss that is no such softmax; a subclass that is one, and gives the
+        number, can be trained on drawn classes by `keras_dml.models.Classifier`.
+        """
+        return None
 
     def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image; a subclass must define it.

@@ -53,6 +53,11 @@ class ProxyNCA(ProxyLoss):
             temperature, "temperature", above=0, example=1.0
         )
 
+    @property
+    def logit_scale(self) -> float:
+        """What the cosines of other classes are multiplied by, 2 / temperature."""
+        return 2 / self.temperature
+
     def image_losses(self, is_own: Tensor, cosines: Tensor) -> Tensor:
         """Computes the loss of each image."""
         logits = (2 * cosines - 2) / self.temperature

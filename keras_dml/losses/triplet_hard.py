@@ -1,5 +1,7 @@
 """Triplet loss with the hardest positive and negative."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras
@@ -72,10 +74,14 @@ class TripletHard(PairLoss):
         self.squared = checked_bool(squared, "squared")
 
     def batch_loss(
-        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+        self,
+        positives: Tensor,
+        negatives: Tensor,
+        embeddings: Tensor,
+        references: Tensor | None = None,
     ) -> Tensor:
         """Computes the loss of the batch."""
-        between = pairwise_distances(embeddings, self.squared)
+        between = pairwise_distances(embeddings, self.squared, references)
         gaps = masked_max(between, positives) - masked_min(between, negatives)
         losses = ops.softplus(gaps) if self.soft else ops.relu(gaps + self.margin)
         has_both = ops.logical_and(

@@ -1,5 +1,7 @@
 """Triplet loss with semi-hard negatives."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import keras
@@ -70,10 +72,14 @@ class TripletSemiHard(PairLoss):
         self.squared = checked_bool(squared, "squared")
 
     def batch_loss(
-        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
+        self,
+        positives: Tensor,
+        negatives: Tensor,
+        embeddings: Tensor,
+        references: Tensor | None = None,
     ) -> Tensor:
         """Computes the loss of the batch."""
-        between = pairwise_distances(embeddings, self.squared)
+        between = pairwise_distances(embeddings, self.squared, references)
         # (anchor, positive, negative)
         is_farther = ops.logical_and(
             negatives[:, None, :], between[:, None, :] > between[:, :, None]

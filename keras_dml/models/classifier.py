@@ -1,20 +1,20 @@
-"""An embedding model with a softmax that may draw its classes."""
+"""An embedding model with a classifier that may draw its classes."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import keras
 
 from keras_dml._ops import Tensor
-from keras_dml._ops import integer_labels
 from keras_dml.layers import NormalizedSoftmax
+from keras_dml.layers import Proxies
+from keras_dml.models._labels_in_training import LabelsInTraining
 
 
 @keras.saving.register_keras_serializable(package="keras_dml")
-class Classifier(keras.Model):
-    """An embedding model with a `NormalizedSoftmax`, to which it passes the labels.
+class Classifier(LabelsInTraining):
+    """An embedding model with a `NormalizedSoftmax` or `Proxies` that gets the labels.
 
     With `sampled_classes` a training step runs over the batch's classes and some
     others. Loss and metrics get the logits of those, and as label the column of the
@@ -24,10 +24,19 @@ class Classifier(keras.Model):
     prediction run over all classes. Without `sampled_classes` the model computes what
     `keras.Model(embedder.input, softmax(embedder.output))` does.
 
+    With `Proxies` the loss is one of `keras_dml.losses` on cosines that is a softmax
+    over the classes, with or without a margin: `ArcFace`, `SubCenterArcFace`,
+    `CosFace`, `SoftTriple`, `ProxyNCA` or `ProxyNCAPlusPlus`. Its estimate of the loss
+    over all classes is that of `NormalizedSoftmax.sampled_logits`: log((n - c) / d) is
+    added to the logits of the d drawn classes, for the n - c that are not in the
+    batch. Partial FC (InsightFace's `PartialFC_V2`) draws the same classes and adds
+    nothing, so that its loss is that of a data set of as many classes as are drawn;
+    with all classes drawn both are the full loss.
+
     Args:
         embedder: a model from images to (batch, dim) embeddings, such as
             `embedding_model` gives. Its weights are shared, not copied.
-        softmax: a `NormalizedSoftmax`.
+        softmax: a `NormalizedSoftmax`, or `Proxies`.
         **kwargs: those of every Keras model, such as `name`.
 
     Call arguments:
@@ -35,13 +44,14 @@ class Classifier(keras.Model):
             and the labels, which `fit` makes.
 
     Returns:
-        (batch, num_classes) logits; in training with `sampled_classes` what
-        `NormalizedSoftmax.sampled_logits` gives.
+        (batch, num_classes) logits or cosines; in training with `sampled_classes` what
+        `NormalizedSoftmax.sampled_logits` or `Proxies.sampled_cosines` gives.
 
     Raises:
-        ValueError: if softmax is not a `NormalizedSoftmax` or is built for another
-            dim, the embedder has not one input and one output, or the labels to train
-            on are missing or have another shape than (batch,) or (batch, 1).
+        ValueError: if softmax is no such layer or is built for another dim, the
+            embedder has not one input and one output, the loss of drawn cosines is no
+            softmax over the classes, or the labels to train on are missing or have
+            another shape than (batch,) or (batch, 1).
 
     Example:
         >>> softmax = keras_dml.layers.NormalizedSoftmax(4, sampled_classes=2)
@@ -58,30 +68,25 @@ class Classifier(keras.Model):
         >>> model.predict(np.zeros((3, 28, 28, 3)), verbose=0).shape
         (3, 4)
 
+        The same with a margin:
+
+        >>> proxies = keras_dml.layers.Proxies(4, sampled_classes=2)
+        >>> model = keras_dml.models.Classifier(embedder, proxies)
+        >>> model.compile("sgd", keras_dml.losses.ArcFace(), metrics=["accuracy"])
+        >>> history = model.fit(batches, verbose=0)
+
     Reference:
-        [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), on class subsampling.
+        [Zhai & Wu, 2019](https://arxiv.org/abs/1811.12649), on class subsampling;
+        [An et al., 2022](https://arxiv.org/abs/2203.15565), Partial FC.
     """
 
-    def __init__(
-        self, embedder: keras.Model, softmax: NormalizedSoftmax, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(softmax, NormalizedSoftmax):
+    def __init__(self, embedder: keras.Model, softmax: Proxies, **kwargs: Any) -> None:
+        if not isinstance(softmax, Proxies):
             raise ValueError(
-                "softmax must be a keras_dml.layers.NormalizedSoftmax; got "
+                "softmax must be a keras_dml.layers.NormalizedSoftmax or Proxies; got "
                 f"{softmax!r}."
             )
-        try:
-            sides = len(embedder.inputs), len(embedder.outputs)
-        except (AttributeError, ValueError):  # a subclass; a Sequential without inputs
-            sides = None
-        if sides != (1, 1):
-            raise ValueError(
-                "embedder must be a functional keras.Model with one input and one "
-                "output, such as embedding_model gives; got "
-                + (f"{sides[0]} and {sides[1]}." if sides else f"{embedder!r}.")
-            )
-        self.embedder = embedder
+        super().__init__(embedder, **kwargs)
         self.softmax = softmax
         if not softmax.built:
             softmax.build(embedder.output_shape)
@@ -89,34 +94,39 @@ class Classifier(keras.Model):
             raise ValueError(
                 f"softmax has class weights of {softmax.class_weights.shape[1]} "
                 f"numbers, and the embedder gives {embedder.output_shape[-1]}. Make a "
-                "new NormalizedSoftmax for it."
+                f"new {type(softmax).__name__} for it."
             )
         self.built = True
 
+    @property
+    def _needs_labels(self):
+        return self.softmax.sampled_classes is not None
+
     def call(
         self, inputs: Tensor | tuple[Tensor, Tensor], training: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Any:
         """Computes the logits; in training, of (inputs, labels), with their columns."""
-        if not training or self.softmax.sampled_classes is None:
+        if not training or not self._needs_labels:
             return self.softmax(self.embedder(inputs, training=training))
-        if not isinstance(inputs, tuple | list) or len(inputs) != 2:
-            raise ValueError(
-                f"in training {self.name} draws classes and takes (images, labels); "
-                "train it with fit, or call it with training=False."
-            )
-        images, labels = inputs
+        images, labels = self._inputs_and_labels(inputs)
         embeddings = self.embedder(images, training=True)
-        return self.softmax.sampled_logits(embeddings, labels)
+        if isinstance(self.softmax, NormalizedSoftmax):
+            return self.softmax.sampled_logits(embeddings, labels)
+        return self.softmax.sampled_cosines(embeddings, labels)
 
-    def train_step(self, *state_and_data: Any) -> Any:
-        """Trains on a batch, with its labels as an input where classes are drawn."""
-        *state, data = state_and_data
-        if self.softmax.sampled_classes is not None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-            if y is None:
-                raise ValueError(f"{self.name} needs labels to train on; got y=None.")
-            data = ((x, integer_labels(y)), y, sample_weight)
-        return super().train_step(*state, data)
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configures the model for training, as every Keras model."""
+        super().compile(*args, **kwargs)
+        needs_scale = self._needs_labels and not isinstance(
+            self.softmax, NormalizedSoftmax
+        )
+        if needs_scale and getattr(self.loss, "logit_scale", None) is None:
+            raise ValueError(
+                "loss of Proxies with sampled_classes must be a softmax over the "
+                "classes, such as keras_dml.losses.ArcFace(), CosFace(), SoftTriple() "
+                f"or ProxyNCAPlusPlus(); got {self.loss!r}. For that one leave "
+                "sampled_classes out."
+            )
 
     def compute_loss(
         self,
@@ -127,37 +137,23 @@ class Classifier(keras.Model):
         **kwargs: Any,
     ) -> Tensor:
         """Computes the loss over the sampled classes, or over all in evaluation."""
-        y, y_pred = _labels_and_logits(y, y_pred)
+        if isinstance(y_pred, tuple):
+            y_pred, y, *corrections = y_pred
+            for correction in corrections:
+                y_pred = y_pred + correction / self.loss.logit_scale
         return super().compute_loss(x, y, y_pred, *args, **kwargs)
 
     def compute_metrics(
         self, x: Any, y: Tensor, y_pred: Any, sample_weight: Tensor | None = None
     ) -> dict[str, Any]:
         """Updates the metrics on the sampled classes, or on all in evaluation."""
-        y, y_pred = _labels_and_logits(y, y_pred)
+        if isinstance(y_pred, tuple):
+            y_pred, y, *_ = y_pred
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Gives the configuration, embedder and softmax included."""
         return {
             **super().get_config(),
-            "embedder": keras.saving.serialize_keras_object(self.embedder),
             "softmax": keras.saving.serialize_keras_object(self.softmax),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Classifier:
-        """Makes a model from what `get_config` gave."""
-        config = copy.deepcopy(config)  # Keras removes entries from the embedder's
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("embedder", "softmax")
-        }
-        return cls(**{**config, **parts})
-
-
-def _labels_and_logits(labels: Tensor, output: Any) -> tuple[Tensor, Tensor]:
-    """Takes labels from the model's output where that is (sampled logits, columns)."""
-    if isinstance(output, tuple):
-        output, labels = output
-    return labels, output

@@ -1,10 +1,11 @@
 """A training step of the sampled softmax, from ten thousand classes to a million.
 
 An embedding head of 512 dimensions under the softmax, batch 75, SGD with momentum and
-L2; beside it the softmax over all classes, where that is bearable, and TensorFlow's own
-`tf.nn.sampled_softmax_loss` with its sparse momentum optimizer. Time is measured with
-all of them in turn; memory, each in a process of its own. Then, on fewer classes, the
-loss over all classes that each way of training reaches. Run it with
+L2; beside it ArcFace over the same sample, the softmax over all classes, where that is
+bearable, and TensorFlow's own `tf.nn.sampled_softmax_loss` with its sparse momentum
+optimizer. Time is measured with all of them in turn; memory, each in a process of its
+own. Then, on fewer classes, the loss over all classes that each way of training
+reaches. Run it with
 `make benchmark-classes`.
 """
 
@@ -36,6 +37,9 @@ _CASES = [
     ("sampled", 10_000),
     ("sampled", 100_000),
     ("sampled", 1_000_000),
+    ("ArcFace, sampled", 10_000),
+    ("ArcFace, sampled", 100_000),
+    ("ArcFace, sampled", 1_000_000),
     ("tf.nn.sampled_softmax_loss", 10_000),
     ("tf.nn.sampled_softmax_loss", 100_000),
     ("tf.nn.sampled_softmax_loss", 1_000_000),
@@ -78,12 +82,15 @@ def _head():
 
 def _classifier(classes, sampled, by_row=True):
     softmax = keras_dml.layers.NormalizedSoftmax(classes, _TEMPERATURE, sampled, seed=0)
-    model = keras_dml.models.Classifier(_head(), softmax)
+    softmax_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = _compiled(softmax, softmax_loss)
     softmax.class_weights.updates_by_row = by_row and sampled is not None
-    model.compile(
-        keras_dml.optimizers.SGD(_RATE, momentum=_MOMENTUM, l2=_L2),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
+    return model
+
+
+def _compiled(layer, loss):
+    model = keras_dml.models.Classifier(_head(), layer)
+    model.compile(keras_dml.optimizers.SGD(_RATE, momentum=_MOMENTUM, l2=_L2), loss)
     return model
 
 
@@ -126,7 +133,11 @@ def _contestant(kind, classes):
         step = _by_tensorflow(classes, min(sampled, classes - _BATCH))
         batches = list(_dataset(classes, _STEPS, 0))
         return lambda: [step(*batch).numpy() for batch in batches]
-    model = _classifier(classes, sampled if kind == "sampled" else None)
+    if kind == "ArcFace, sampled":
+        proxies = keras_dml.layers.Proxies(classes, sampled_classes=sampled, seed=0)
+        model = _compiled(proxies, keras_dml.losses.ArcFace())
+    else:
+        model = _classifier(classes, sampled if kind == "sampled" else None)
     batches = _dataset(classes, _STEPS, 0)
     return lambda: model.fit(batches, verbose=0, shuffle=False)
 

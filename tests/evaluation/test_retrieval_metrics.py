@@ -11,6 +11,7 @@ from keras_dml.evaluation import normalized_mutual_information
 from keras_dml.evaluation import ranking_metrics
 from keras_dml.evaluation import recall_at_k
 from keras_dml.evaluation import retrieval_metrics
+from keras_dml.evaluation import verification
 from keras_dml.search import AnnoyNeighbors
 from keras_dml.search import ExactNeighbors
 
@@ -317,3 +318,74 @@ def test_nmi_is_said_with_how_it_was_measured():
         "NMI 89.12 (11,316 clusters by faiss 1.15.1, best of 10)",
         "60,502 images of 11,316 classes",
     ]
+
+
+@pytest.mark.parametrize("with_gallery", [False, True])
+def test_verification_is_measured_by_cosine_and_code_where_rates_are_given(
+    embeddings, with_gallery
+):
+    sides = divided(embeddings) if with_gallery else (embeddings, LABELS)
+    rates = (0.001, 0.05)
+    metrics = retrieval_metrics(*sides, seed=3, false_accept_rates=rates)
+    codes = list(sides)
+    codes[::2] = map(binary_codes, sides[::2])
+    settings = {"false_accept_rates": rates, "seed": 3}
+    assert metrics["verification"] == {
+        "float": verification(*sides, **settings),
+        "binary": verification(*codes, **settings),
+    }
+    assert json.loads(json.dumps(metrics)) == metrics
+    assert "verification" not in retrieval_metrics(*sides)
+
+
+def test_rates_are_checked_before_anything_is_measured(embeddings):
+    with pytest.raises(ValueError, match="false_accept_rates holds 2"):
+        retrieval_metrics(embeddings, LABELS, false_accept_rates=(2,))
+
+
+def test_table_has_a_line_for_each_rate_and_kind_of_verification(embeddings):
+    metrics = retrieval_metrics(embeddings, LABELS)
+    without = format_table(metrics)
+    metrics["verification"] = {
+        "float": {
+            "true_accept_rate@0.0001": 0.4321,
+            "threshold@0.0001": 0.51234,
+            "threshold_low@0.0001": 0.49876,
+            "threshold_high@0.0001": 0.52345,
+            "equal_error_rate": 0.0512,
+            "roc_auc": 0.987,
+            "positive_pairs": 174_000,
+            "negative_pairs": 17_370_926,
+            "unknown_queries": 0,
+        },
+        "binary": {
+            "true_accept_rate@0.0001": 0.4,
+            "threshold@0.0001": 160,
+            "threshold_low@0.0001": 158,
+            "threshold_high@0.0001": 163,
+            "equal_error_rate": 0.06,
+            "roc_auc": 0.98,
+            "positive_pairs": 174_000,
+            "negative_pairs": 17_370_926,
+            "unknown_queries": 0,
+        },
+    }
+    assert format_table(metrics).splitlines() == [
+        *without.splitlines(),
+        "",
+        "         FAR    TAR  threshold     95 % interval",
+        "float   0.01  43.21     0.5123  0.4988 to 0.5234",
+        "binary  0.01  40.00        160        158 to 163",
+        "EER 5.12 by float and 6.00 by binary; AUC 98.70 by float and 98.00 by binary",
+        "174,000 pairs of one class and 17,370,926 of two",
+    ]
+    for figures in metrics["verification"].values():
+        figures |= {"unknown_queries": 1234, "unknown_rejected@0.0001": 0.875}
+    lines = format_table(metrics).splitlines()
+    assert lines[lines.index("") + 1 :][:3] == [
+        "         FAR    TAR  threshold     95 % interval  rejected",
+        "float   0.01  43.21     0.5123  0.4988 to 0.5234     87.50",
+        "binary  0.01  40.00        160        158 to 163     87.50",
+    ]
+    assert "of two; 1,234 queries of unknown classes" in " ".join(lines)
+    assert max(map(len, lines)) <= 80

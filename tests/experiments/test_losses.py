@@ -7,10 +7,12 @@ import keras_dml
 from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
+from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import LOSSES
 from experiments._lib.losses import batch_shape
 from experiments.configs import image_folder
+from keras_dml._ops import IS_KERAS_2
 from tests.experiments.programs import write_photos
 
 
@@ -35,7 +37,8 @@ def test_every_loss_of_the_library_can_be_named():
     made = {type(entry.make()) for entry in LOSSES.values()}
     named = {getattr(keras_dml.losses, name) for name in keras_dml.losses.__all__}
     bases = {keras_dml.losses.PairLoss, keras_dml.losses.ProxyLoss}
-    assert {one for one in named - bases if isinstance(one, type)} < made
+    classes = {one for one in named - bases if isinstance(one, type)}
+    assert classes - {keras_dml.losses.MultiSimilarityMiner} < made
     assert next(iter(LOSSES)) == image_folder.get_config().loss
 
 
@@ -91,3 +94,51 @@ def test_replicas_get_whole_classes_of_a_loss_of_addons():
     check_replicas(config, 2)
     with pytest.raises(ValueError, match="2 at least"):
         check_replicas(config, 4)
+
+
+@pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
+@pytest.mark.parametrize("name", ["arc_face", "cos_face", "sub_center_arc_face"])
+def test_margins_draw_a_share_of_the_classes(name, noise):
+    config = small_config(name)
+    config.classes, config.images_per_class, config.sampled_classes = 5, 2, 0.5
+    check_config(config)
+    keras.utils.set_random_seed(0)
+    _, _, model = build_models(config, len(noise.class_names))
+    assert isinstance(model, keras_dml.models.Classifier)
+    assert model.softmax.sampled_classes == round(0.5 * len(noise.class_names))
+    assert model.softmax.centers == (3 if "center" in name else 1)
+    batches = build_batches(config, noise)
+    compile_model(config, model, len(batches))
+    history = model.fit(batches, epochs=2, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.skipif(IS_KERAS_2, reason="the memory needs Keras 3")
+def test_a_loss_on_pairs_remembers_past_batches(noise):
+    config = small_config("contrastive")
+    config.classes, config.images_per_class, config.memory_size = 5, 2, 30
+    check_config(config)
+    _, embedder, model = build_models(config, len(noise.class_names))
+    batches = build_batches(config, noise)
+    compile_model(config, model, len(batches))
+    model.fit(batches, epochs=2, shuffle=False, verbose=0)
+    assert model.written.numpy()[1] == min(30, 2 * len(batches) * 10)
+    assert model.embedder is embedder
+
+
+@pytest.mark.parametrize("name", ["n_pairs", "lifted_structure", "arc_face"])
+def test_a_loss_without_references_takes_no_memory(name):
+    config = small_config(name)
+    config.memory_size = 100
+    with pytest.raises(ValueError, match=rf"--config\.memory_size must be 0 .*{name}"):
+        check_config(config)
+    config.loss, config.memory_size = "contrastive", 11
+    with pytest.raises(ValueError, match="at least the 12 images of a batch; got 11"):
+        check_config(config)
+
+
+def test_a_loss_that_is_no_softmax_over_classes_draws_none():
+    config = small_config("proxy_anchor")
+    config.sampled_classes = 0.5
+    with pytest.raises(ValueError, match=r"normalized_softmax or cos_face or arc_face"):
+        check_config(config)

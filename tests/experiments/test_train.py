@@ -221,7 +221,7 @@ def test_frozen_epochs_come_before_the_others_and_plain_sampling_trains(
         ),
         (
             ["--config.sampled_classes=0.5", "--config.loss=proxy_anchor"],
-            "--config.loss must be normalized_softmax with",
+            "--config.loss must be normalized_softmax or cos_face or arc_face or",
         ),
         (
             ["--config.validation_classes=0.4", "--config.evaluate_every=3"],

@@ -12,6 +12,7 @@ from keras_dml._ops import weight_name
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.layers import Proxies
 from keras_dml.layers import l2_normalize
+from keras_dml.layers._sampling import drawn_classes
 from tests.gradients import gradients
 from tests.layers.check_layer import check_layer
 
@@ -164,3 +165,81 @@ def test_wrong_num_classes_is_refused(num_classes):
 def test_input_that_is_not_batch_by_dim_is_refused(shape):
     with pytest.raises(ValueError, match=r"shape \(batch, dim\).*got shape \([234]"):
         Proxies(5)(np.zeros(shape, np.float32))
+
+
+def test_layer_of_several_centers_does_what_a_layer_must(tmp_path):
+    check_layer(Proxies, {"num_classes": 7, "centers": 3}, 6, 7, True, tmp_path)
+    path = tmp_path / "soft"
+    path.mkdir()
+    arguments = {"num_classes": 7, "centers": 3, "center_temperature": 0.2}
+    check_layer(Proxies, arguments, 6, 7, True, path)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.2])
+def test_cosine_of_a_class_is_that_of_its_centers(temperature, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    x, p = rng.normal(size=(4, 3)), rng.normal(size=(5, 2, 3))
+    layer = Proxies(5, centers=2, center_temperature=temperature, dtype=dtype)
+    layer.build((None, 3))
+    layer.set_weights([p.reshape(10, 3)])
+    found = ops.convert_to_numpy(layer(x.astype(dtype)))
+    cosines = np.einsum(
+        "id,ckd->ick",
+        x / np.linalg.norm(x, axis=-1, keepdims=True),
+        p / np.linalg.norm(p, axis=-1, keepdims=True),
+    )
+    if temperature is None:
+        expected = cosines.max(-1)
+    else:
+        shares = np.exp(cosines / temperature)
+        expected = (shares * cosines).sum(-1) / shares.sum(-1)
+    np.testing.assert_allclose(found, expected, tolerance, tolerance)
+
+
+@pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
+@pytest.mark.parametrize("centers", [1, 2])
+def test_sampled_cosines_are_those_of_the_batch_and_of_the_drawn_classes(centers):
+    rng = np.random.default_rng(1)
+    x, labels = rng.normal(size=(4, 3)).astype("float32"), np.array([29, 4, 29, 0])
+    layer = Proxies(30, centers=centers, sampled_classes=12, seed=7)
+    every = Proxies(30, centers=centers)
+    for one in (layer, every):
+        one.build((None, 3))
+    every.set_weights([ops.convert_to_numpy(layer.class_weights)])
+    exact = ops.convert_to_numpy(every(x))
+    twin = keras.random.SeedGenerator(7)
+    for _ in range(2):
+        drawn = ops.convert_to_numpy(drawn_classes(30, 12, twin))
+        cosines, columns, correction = map(
+            ops.convert_to_numpy, layer.sampled_cosines(x, labels)
+        )
+        others = ~np.isin(drawn, labels)
+        counts = np.concatenate([[True, True, False, True], others])
+        classes = np.concatenate([labels, drawn])
+        np.testing.assert_allclose(
+            cosines[:, counts], exact[:, classes[counts]], 1e-5, 1e-6
+        )
+        assert (cosines[:, ~counts] < -1e8).all()
+        assert columns.tolist() == [0, 1, 0, 3]
+        stands_for = np.where(others, np.log(27 / others.sum()), 0)
+        np.testing.assert_allclose(correction, [0] * 4 + [*stands_for], 1e-6)
+
+
+@pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
+def test_drawn_classes_need_the_labels_in_training():
+    layer = Proxies(30, sampled_classes=12)
+    x = np.ones((2, 3), "float32")
+    assert layer(x).shape == (2, 30)
+    with pytest.raises(ValueError, match=r"keras_dml\.models\.Classifier"):
+        layer(x, training=True)
+    with pytest.raises(ValueError, match="draws no classes; make it with sampled"):
+        Proxies(30).sampled_cosines(x, np.array([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("centers", 0), ("centers", 1.5), ("center_temperature", 0)],
+)
+def test_wrong_argument_of_the_centers_is_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be .*; got {value}"):
+        Proxies(3, **{name: value})

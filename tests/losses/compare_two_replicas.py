@@ -23,7 +23,7 @@ LOSSES = {
     name: getattr(keras_dml.losses, name)()
     for name in keras_dml.losses.__all__
     if isinstance(getattr(keras_dml.losses, name), type)
-    and name not in ("PairLoss", "ProxyLoss")
+    and name not in ("MultiSimilarityMiner", "PairLoss", "ProxyLoss")
 }
 LOSSES["MultiSimilarity, sum"] = keras_dml.losses.MultiSimilarity(reduction="sum")
 

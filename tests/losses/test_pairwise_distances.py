@@ -41,3 +41,14 @@ def test_other_dtypes_and_arrays_are_computed_in_float32(dtype):
         found = pairwise_distances(batch)
         assert dtype_name(found.dtype) == "float32"
         np.testing.assert_allclose(ops.convert_to_numpy(found), [[0, 500], [500, 0]])
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_distances_from_other_images(squared):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3)), rng.normal(size=(6, 3))
+    y[2] = x[1]
+    expected = np.linalg.norm(x[:, None] - y[None], axis=-1) ** (1 + squared)
+    found = pairwise_distances(x, squared, y)
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, 1e-6, 1e-7)
+    assert ops.convert_to_numpy(found)[1, 2] == 0

@@ -5,8 +5,11 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dml import losses
 from keras_dml._ops import IS_KERAS_2
 from keras_dml.layers import NormalizedSoftmax
+from keras_dml.layers import Proxies
+from keras_dml.layers._sampling import drawn_classes
 from keras_dml.models import Classifier
 from keras_dml.optimizers import SGD
 from tests import fork_server
@@ -294,9 +297,133 @@ def test_two_replicas_train_as_one_device_does():
     printed = finished.stdout
     result = json.loads(printed.splitlines()[-1])
     assert result["replicas"] == 2
-    assert result["moved"] > 0.1
-    assert result["apart"] < 1e-5
-    # Before 3.10 Keras logs the loss of one replica, of any model.
-    if tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 10):
-        assert result["losses apart"] < 1e-5
-    assert result["steps drawn"] == [24, 24]
+    for name in ("softmax", "margin"):
+        trained = result[name]
+        assert trained["moved"] > 0.1
+        assert trained["apart"] < 1e-5
+        # Before 3.10 Keras logs the loss of one replica, of any model.
+        if tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 10):
+            assert trained["losses apart"] < 1e-5
+        assert trained["steps drawn"] == [24, 24]
+
+
+MARGINS = {
+    "ArcFace": (losses.ArcFace(0.3, 8.0), {}),
+    "CosFace": (losses.CosFace(0.2, 8.0), {}),
+    "SubCenterArcFace": (losses.SubCenterArcFace(0.3, 8.0), {"centers": 3}),
+    "SoftTriple": (
+        losses.SoftTriple(0.05, 8.0),
+        {"centers": 4, "center_temperature": 0.2},
+    ),
+    "ProxyNCAPlusPlus": (losses.ProxyNCAPlusPlus(0.25), {}),
+    "ProxyNCA": (losses.ProxyNCA(0.25), {}),
+}
+
+
+def with_proxies(name, sampled_classes):
+    """A compiled classifier of cosines that starts the same each time."""
+    keras.utils.set_random_seed(0)
+    loss, options = MARGINS[name]
+    proxies = Proxies(CLASSES, sampled_classes=sampled_classes, seed=1, **options)
+    model = Classifier(embedder(), proxies)
+    model.compile(SGD(0.1, momentum=0.9, l2=1e-3), loss, metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("name", MARGINS)
+def test_margins_over_all_classes_drawn_train_as_a_plain_model(name):
+    x, labels = data()
+    model = with_proxies(name, 1.0)
+    loss, options = MARGINS[name]
+    start = embedder()
+    plain = keras.Model(start.input, Proxies(CLASSES, **options)(start.output))
+    plain.compile(SGD(0.1, momentum=0.9, l2=1e-3), loss, metrics=["accuracy"])
+    plain.set_weights(as_numpy(model.trainable_variables))
+    found = model.fit(x, labels, epochs=2, **OPTIONS).history
+    expected = plain.fit(x, labels, epochs=2, **OPTIONS).history
+    for figure in ("loss", "accuracy"):
+        np.testing.assert_allclose(found[figure], expected[figure], 1e-4)
+    for weight, other in zip(
+        as_numpy(model.trainable_variables), plain.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, other, 1e-3, 1e-4)
+    np.testing.assert_allclose(
+        model.evaluate(x, labels, verbose=0), plain.evaluate(x, labels, verbose=0), 1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["ArcFace", "CosFace", "SubCenterArcFace"])
+def test_drawn_classes_stand_for_all_that_are_not_in_the_batch(name):
+    x, labels = data()
+    x, labels = x[:12], labels[:12]
+    model = with_proxies(name, 9)
+    drawn = as_numpy(
+        [drawn_classes(CLASSES, 9, keras.random.SeedGenerator(model.softmax.seed))]
+    )[0]
+    cosines = model.predict(x, verbose=0).astype(float)
+    own = np.take_along_axis(cosines, labels[:, None], 1)[:, 0]
+    turned = own - 0.2 if name == "CosFace" else np.cos(np.arccos(own) + 0.3)
+    in_batch = np.unique(labels)
+    others = np.setdiff1d(drawn, in_batch)
+    stands_for = (CLASSES - len(in_batch)) / len(others)
+    batch = np.exp(8 * cosines[:, in_batch]).sum(1) - np.exp(8 * own)
+    rest = stands_for * np.exp(8 * cosines[:, others]).sum(1)
+    expected = np.log(np.exp(8 * turned) + batch + rest) - 8 * turned
+    logs = model.train_on_batch(x, labels, return_dict=True)
+    assert float(logs["loss"]) == pytest.approx(expected.mean(), rel=1e-4)
+    # Without what the drawn stand for: among the classes of the step.
+    columns = np.union1d(in_batch, others)
+    right = columns[cosines[:, columns].argmax(1)] == labels
+    assert float(logs["accuracy"]) == pytest.approx(right.mean())
+
+
+def test_margins_of_a_tenth_of_the_classes_learn():
+    x, labels = data()
+    model = with_proxies("ArcFace", 0.1)
+    before = model.evaluate(x, labels, verbose=0)
+    model.fit(x, labels, epochs=30, **OPTIONS)
+    loss, accuracy = model.evaluate(x, labels, verbose=0)
+    assert loss < 0.8 * before[0]
+    assert accuracy > 0.8
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="sparse gradients are TensorFlow's"
+)
+def test_a_step_of_drawn_margins_writes_the_rows_of_its_classes_alone():
+    x, labels = data()
+    model = with_proxies("SubCenterArcFace", 5)
+    before = as_numpy([model.softmax.class_weights])[0]
+    model.train_on_batch(x[:4], labels[:4])
+    after = as_numpy([model.softmax.class_weights])[0]
+    seeds = keras.random.SeedGenerator(1)
+    drawn = as_numpy([drawn_classes(CLASSES, 5, seeds)])[0]
+    may = np.union1d(drawn, labels[:4])
+    written = np.unique(np.flatnonzero((after != before).any(1)) // 3)
+    assert len(written) > 0
+    assert np.isin(written, may).all()
+
+
+def test_margins_go_on_from_a_file_as_if_never_stopped(tmp_path):
+    x, labels = data()
+    model, steady = with_proxies("ArcFace", 0.2), with_proxies("ArcFace", 0.2)
+    steady.fit(x, labels, epochs=3, **OPTIONS)
+    model.fit(x, labels, epochs=2, **OPTIONS)
+    model.save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(model.loss) is losses.ArcFace
+    model.fit(x, labels, epochs=1, **OPTIONS)
+    for weight, other in zip(
+        as_numpy(model.weights), as_numpy(steady.weights), strict=True
+    ):
+        np.testing.assert_allclose(weight, other, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.ProxyAnchor(), "mse"])
+def test_a_loss_of_drawn_cosines_that_is_no_softmax_is_refused(loss):
+    model = Classifier(embedder(), Proxies(CLASSES, sampled_classes=5))
+    with pytest.raises(ValueError, match=r"^loss of Proxies with .* such as .*ArcFace"):
+        model.compile("sgd", loss)
+    model = Classifier(embedder(), Proxies(CLASSES))
+    model.compile("sgd", losses.ProxyAnchor())
+    assert np.isfinite(model.fit(*data(), **OPTIONS).history["loss"]).all()

@@ -1,8 +1,12 @@
-"""The exact engine behind `recall_at_k` and `ranking_metrics`.
+"""The exact engine behind `recall_at_k`, `ranking_metrics` and `verification`.
 
 It ranks nothing: it counts, for each query, how many images of other classes come
 before those of its own. `counting.py` explains the algorithm, with a drawing, and runs
 it; `blocks.py` sorts embeddings by class and cuts them into the blocks that it
 multiplies; `figures.py` turns the counts into Recall@K, reciprocal rank, R-precision
 and average precision, and says what ties are worth.
+
+`verification` has one ranking, that of all pairs. `pairs.py` counts it, from the same
+blocks; `roc.py` turns the counts into the figures of a curve; `resampling.py` draws
+classes anew for the interval of a threshold.
 """

@@ -179,6 +179,31 @@ class SameItems:
         values[self._rows[pairs], self._columns[pairs]] = lowest
 
 
+def hide_positives(
+    values: np.ndarray,
+    queries: ClassBlocks,
+    query_block: int,
+    gallery: ClassBlocks,
+    gallery_block: int,
+) -> None:
+    """Overwrites pairs of one class in the tile of two blocks, as `SameItems` does."""
+    classes = queries.classes[query_block][:, np.newaxis]
+    values[classes == gallery.classes[gallery_block]], _ = extremes(values.dtype)
+
+
+def hide_padding(
+    values: np.ndarray,
+    queries: ClassBlocks,
+    query_block: int,
+    gallery: ClassBlocks,
+    gallery_block: int,
+) -> None:
+    """Overwrites the padding in the tile of two blocks, as `SameItems` does."""
+    lowest, _ = extremes(values.dtype)
+    values[queries.size(query_block) :] = lowest
+    values[:, gallery.size(gallery_block) :] = lowest
+
+
 def _positions(blocks, rows):
     """The block of each row of the embeddings, and its row in that block."""
     position = np.empty(len(blocks.order), np.int64)

@@ -58,6 +58,8 @@ from keras_dml._similarity import extremes
 from keras_dml.evaluation._ranking.blocks import ClassBlocks
 from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
+from keras_dml.evaluation._ranking.blocks import hide_padding
+from keras_dml.evaluation._ranking.blocks import hide_positives
 
 # Rows of a block at most. Larger ones are no faster, and two cores stay below 100 MB.
 SIDE = 1408
@@ -133,7 +135,7 @@ def _count_symmetric(blocks, measure, all_positives):
 
     def tile_of(first, second):
         tile = Tile(blocks.rows(first), blocks.rows(second), blocks.are_codes)
-        _hide_padding(tile.values, blocks, first, blocks, second)
+        hide_padding(tile.values, blocks, first, blocks, second)
         return tile
 
     def add_positives(block):
@@ -145,7 +147,7 @@ def _count_symmetric(blocks, measure, all_positives):
         counts[block].set_bars()
         if len(with_positives) == 1:
             # It holds all positives of the block, so it need not be made again.
-            _hide_positives(tile.values, blocks, block, blocks, block)
+            hide_positives(tile.values, blocks, block, blocks, block)
             counts[block].count_negatives(tile)
             diagonal_counted[block] = True
 
@@ -154,7 +156,7 @@ def _count_symmetric(blocks, measure, all_positives):
         for second in range(first + diagonal_counted[first], len(blocks)):
             tile = tile_of(first, second)
             if second in with_positives:
-                _hide_positives(tile.values, blocks, first, blocks, second)
+                hide_positives(tile.values, blocks, first, blocks, second)
             counts[first].count_negatives(tile)
             if first != second:
                 counts[second].count_negatives(tile.T)
@@ -175,7 +177,7 @@ def _count_by_block(blocks, gallery, same, measure, all_positives):
 
         def tile_of(other):
             tile = Tile(rows, gallery.rows(other), blocks.are_codes)
-            _hide_padding(tile.values, blocks, block, gallery, other)
+            hide_padding(tile.values, blocks, block, gallery, other)
             same.hide(tile.values, block, other)
             return tile
 
@@ -188,7 +190,7 @@ def _count_by_block(blocks, gallery, same, measure, all_positives):
         for other in range(len(gallery)):
             tile = cached.pop(other) if other in cached else tile_of(other)
             if other in with_positives:
-                _hide_positives(tile.values, blocks, block, gallery, other)
+                hide_positives(tile.values, blocks, block, gallery, other)
             counts.count_negatives(tile)
         return measure(counts)
 
@@ -214,17 +216,6 @@ def _positives(tile, blocks, block, gallery, other):
     rows, places = np.nonzero(similarities != lowest)
     similarities[rows, places] = tile.exact_at(rows, columns[rows, places])
     return similarities
-
-
-def _hide_positives(values, blocks, block, gallery, other):
-    positive = blocks.classes[block][:, np.newaxis] == gallery.classes[other]
-    values[positive], _ = extremes(values.dtype)
-
-
-def _hide_padding(values, blocks, block, gallery, other):
-    lowest, _ = extremes(values.dtype)
-    values[blocks.size(block) :] = lowest
-    values[:, gallery.size(other) :] = lowest
 
 
 def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
