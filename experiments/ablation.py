@@ -71,7 +71,8 @@ def main(argv: list[str]) -> None:
         )
     seeds = checked_seeds(_SEEDS.value)
     strategy = training.mirrored_strategy()
-    tf.config.experimental.enable_op_determinism()
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     train, test = load_data(config, _DATA_DIR.value)
     variants = {
         claim: claims.variants_of(claim, config, len(train.class_names))

@@ -82,7 +82,8 @@ def main(argv: list[str]) -> None:
     check_config(config)
     seeds = checked_seeds(_SEEDS.value)
     strategy = training.mirrored_strategy()
-    tf.config.experimental.enable_op_determinism()
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     train, test = load_data(config, _DATA_DIR.value)
     train_part, validation = train.split_by_class(
         config.validation_classes or _VALIDATION_CLASSES, config.seed

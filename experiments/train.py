@@ -75,7 +75,8 @@ def main(argv: list[str]) -> None:
     output_dir = _OUTPUT_DIR.value or _default_output_dir()
     training.check_run_directory(output_dir)
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
 
     train, test = load_data(config, _DATA_DIR.value)
     validation = None
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
         trunk, embedder, model = build_models(config, len(train.class_names))
     batches = build_batches(config, train)
     with strategy.scope():
-        compile_model(config, model, len(batches))
+        compile_model(config, model, len(batches), trunk)
     data.check_images(*filter(None, (validation, test)))
     run = training.new_run_directory(output_dir)
     write_json(run / "config.json", config.to_dict())

@@ -1,5 +1,6 @@
 """From a config to what is trained: data set, batches, models, loss and optimizer."""
 
+import contextlib
 import inspect
 
 import keras
@@ -34,6 +35,18 @@ optimizer, or have another kind of learning rate."""
 
 _DECOUPLED_DECAY = ("AdamW", "SGDW")
 """Those that do not multiply their weight decay by the learning rate."""
+
+
+_NOT_TRAINING = ("LossScaleOptimizer", "MultiOptimizer", "Optimizer", "SGD")
+
+KERAS_OPTIMIZERS = {
+    name.lower(): kind
+    for name, kind in vars(keras.optimizers).items()
+    if inspect.isclass(kind)
+    and issubclass(kind, keras.optimizers.Optimizer)
+    and name not in _NOT_TRAINING
+}
+"""Keras's optimizers by what `config.optimizer` calls them, such as "adamw"."""
 
 
 def load_data(
@@ -88,7 +101,25 @@ def _load(config, data_dir):
 def build_models(
     config: ml_collections.ConfigDict, num_classes: int
 ) -> tuple[keras.Model, keras.Model, keras.Model]:
-    """Builds (the trunk, the embedding model on it, the model to train on that)."""
+    """Builds (the trunk, the embedding model on it, the model to train on that).
+
+    They compute in `config.precision`.
+    """
+    with _precision(config.precision):
+        return _build_models(config, num_classes)
+
+
+@contextlib.contextmanager
+def _precision(policy):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def _build_models(config, num_classes):
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
     embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
@@ -126,15 +157,28 @@ def build_batches(
 
 
 def compile_model(
-    config: ml_collections.ConfigDict, model: keras.Model, steps_per_epoch: int
+    config: ml_collections.ConfigDict,
+    model: keras.Model,
+    steps_per_epoch: int,
+    trunk: keras.Model | None = None,
 ) -> None:
-    """Compiles the model with the config's loss, optimizer and schedule."""
+    """Compiles the model with the config's loss, optimizer and schedule.
+
+    Where `config.layer_decay` is below 1, the trunk is needed, and has lower rates.
+    """
     loss = find_loss(config.loss)
+    optimizer = make_optimizer(config, loss.rate_factor, steps_per_epoch)
     model.compile(
-        make_optimizer(config, loss.rate_factor, steps_per_epoch),
+        optimizer,
         loss.make(),
         metrics=loss.metrics,
+        jit_compile=config.jit_compile,
     )
+    if config.layer_decay < 1:
+        optimizer.build(model.trainable_variables)
+        multipliers = optimizers.layer_wise_decay(trunk, config.layer_decay)
+        for variables, multiplier in multipliers:
+            optimizer.set_multiplier(variables, multiplier)
 
 
 def check_optimizer(name: str) -> None:
@@ -144,12 +188,13 @@ def check_optimizer(name: str) -> None:
         ValueError: if there is no such optimizer.
         ImportError: if TensorFlow Addons is needed and not installed.
     """
-    if name == "sgd":
+    if name == "sgd" or name in KERAS_OPTIMIZERS:
         return
     if not name.startswith(addons.PREFIX):
         raise ValueError(
-            "--config.optimizer must be sgd, or an optimizer of TensorFlow Addons, "
-            f"such as {addons.PREFIX}LAMB; got {name!r}."
+            "--config.optimizer must be sgd, one of Keras's, "
+            f"{', '.join(KERAS_OPTIMIZERS)}"
+            f", or of TensorFlow Addons, such as {addons.PREFIX}LAMB; got {name!r}."
         )
     addons.import_addons(f"--config.optimizer={name}")
     if name.removeprefix(addons.PREFIX) not in _ADDONS_OPTIMIZERS:
@@ -165,26 +210,29 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Makes the config's optimizer, with the config's learning rate schedule.
 
-    "sgd" is the paper's, `keras_dml.optimizers.SGD`. One of TensorFlow Addons is given
-    momentum and weight decay if it takes them, and has its own defaults for the rest.
-    Its weight decay is `config.l2`; AdamW and SGDW, which don't multiply theirs by the
-    learning rate, get the product.
+    "sgd" is the paper's, `keras_dml.optimizers.SGD`. Keras's are given `config.l2` as
+    weight decay, which they multiply by the learning rate, and have Keras's defaults
+    for the rest. One of TensorFlow Addons is given momentum and weight decay if it
+    takes them, and has its own defaults for the rest. Its weight decay is `config.l2`;
+    AdamW and SGDW, which don't multiply theirs by the learning rate, get the product.
 
     Args:
         config: the settings.
-        rate_factor: is multiplied with `config.learning_rate`; see `TrainedLoss`.
+        rate_factor: is multiplied with `config.learning_rate`; see `TrainedLoss`. Not
+            for Keras's optimizers, whose steps don't grow with the gradient.
         steps_per_epoch: batches an epoch.
     """
 
-    def schedule(initial_rate):
-        return training.step_decay(
-            initial_rate,
-            config.epochs,
-            config.decay_at,
-            steps_per_epoch,
-            config.frozen_epochs,
-        )
+    def schedule(rate):
+        return _schedule(config, rate, steps_per_epoch)
 
+    if config.optimizer in KERAS_OPTIMIZERS:
+        optimizer = KERAS_OPTIMIZERS[config.optimizer](
+            schedule(config.learning_rate), weight_decay=config.l2
+        )
+        if config.layer_decay < 1:
+            return optimizers.LearningRateMultipliers(optimizer)
+        return optimizer
     learning_rate = config.learning_rate * rate_factor
     if config.optimizer == "sgd":
         return optimizers.SGD(schedule(learning_rate), config.momentum, config.l2)
@@ -204,3 +252,24 @@ def make_optimizer(
             else config.l2
         )
     return constructor(**options)
+
+
+def _schedule(config, rate, steps_per_epoch):
+    """Makes the config's schedule from the highest learning rate."""
+    if config.schedule == "constant":
+        return rate
+    if config.schedule == "step":
+        return training.step_decay(
+            rate,
+            config.epochs,
+            config.decay_at,
+            steps_per_epoch,
+            config.frozen_epochs,
+        )
+    steps = (config.frozen_epochs + config.epochs) * steps_per_epoch
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup_steps, warmup_target=rate, warmup_steps=warmup_steps
+    )

@@ -7,16 +7,20 @@ from collections.abc import Sequence
 import ml_collections
 
 from experiments._lib import addons
+from experiments._lib.build import KERAS_OPTIMIZERS
 from experiments._lib.build import check_optimizer
 from experiments._lib.losses import LOSSES
 from experiments._lib.losses import batch_shape
 from experiments._lib.losses import find_loss
 from keras_dml import search
 from keras_dml import training
+from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
 from keras_dml._checks import checked_number
+from keras_dml._checks import checked_rates
+from keras_dml._ops import IS_KERAS_2
 
 _INTEGERS = {
     "seed": (0, 2**31 - 1),  # the largest that Annoy takes
@@ -38,6 +42,8 @@ _NUMBERS = {
     "learning_rate": {"above": 0},
     "momentum": {"least": 0, "below": 1},
     "l2": {"least": 0},
+    "warmup_epochs": {"least": 0},
+    "layer_decay": {"above": 0, "most": 1},
     "validation_classes": {"least": 0, "below": 1},
     "index_agreement": {"above": 0, "most": 1},
 }
@@ -56,6 +62,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for name, limits in _NUMBERS.items():
         checked_number(config[name], f"--config.{name}", **limits)
     checked_choice(config.cache, "--config.cache", ("memory", "disk", ""))
+    checked_choice(config.schedule, "--config.schedule", ("step", "cosine", "constant"))
+    checked_choice(
+        config.precision,
+        "--config.precision",
+        ("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    for name in ("jit_compile", "deterministic"):
+        checked_bool(config[name], f"--config.{name}")
     checked_choice(config.index, "--config.index", search.KINDS)
     if config.index == "hnsw" and not importlib.util.find_spec("faiss"):
         raise ImportError(
@@ -70,6 +84,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
     _check(
         config,
+        "verification",
+        _are_rates(config.verification),
+        "distinct numbers of at least 0 and below 1, such as (0.001, 0.01), or ()",
+    )
+    _check(
+        config,
         "decay_at",
         list(config.decay_at) == sorted(set(config.decay_at))
         and all(0 < share < 1 for share in config.decay_at),
@@ -77,14 +97,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
     _check_loss(config)
     check_optimizer(config.optimizer)
-    if config.optimizer != "sgd":
-        _check(
-            config,
-            "frozen_epochs",
-            config.frozen_epochs == 0,
-            f"0 with --config.optimizer={config.optimizer}, as only sgd can freeze the "
-            "trunk",
-        )
+    _check_optimization(config)
     if config.validation_classes:
         epochs = config.frozen_epochs + config.epochs
         _check(
@@ -93,6 +106,50 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             config.evaluate_every <= epochs,
             f"at most config.frozen_epochs + config.epochs = {epochs}, or the "
             "validation classes would never be measured",
+        )
+
+
+def _check_optimization(config):
+    """Checks what settings of the optimizer ask of one another."""
+    if config.schedule != "cosine":
+        _check(
+            config,
+            "warmup_epochs",
+            config.warmup_epochs == 0,
+            f"0 with --config.schedule={config.schedule}, as only cosine warms up",
+        )
+    epochs = config.frozen_epochs + config.epochs
+    _check(
+        config,
+        "warmup_epochs",
+        config.warmup_epochs < epochs,
+        f"below config.frozen_epochs + config.epochs = {epochs}",
+    )
+    _check(
+        config,
+        "jit_compile",
+        not (config.jit_compile and config.deterministic),
+        "False with --config.deterministic=True, as XLA is not deterministic",
+    )
+    _check(
+        config,
+        "jit_compile",
+        not (config.jit_compile and config.sampled_classes < 1),
+        f"False with --config.sampled_classes={config.sampled_classes}, as XLA can't "
+        "draw classes",
+    )
+    # Others than SGD have multipliers on Keras 3 alone, and those of Addons never.
+    if config.optimizer == "sgd" or (
+        config.optimizer in KERAS_OPTIMIZERS and not IS_KERAS_2
+    ):
+        return
+    for name, value in (("frozen_epochs", 0), ("layer_decay", 1)):
+        _check(
+            config,
+            name,
+            config[name] == value,
+            f"{value} with --config.optimizer={config.optimizer}, as only sgd and "
+            "Keras 3's can freeze the trunk or slow it down",
         )
 
 
@@ -180,6 +237,13 @@ def _listed_drawers():
 def _are_ranks(ks):
     with contextlib.suppress(ValueError):
         return bool(checked_ks(ks))
+    return False
+
+
+def _are_rates(rates):
+    with contextlib.suppress(ValueError):
+        checked_rates(rates, "verification")
+        return True
     return False
 
 

@@ -121,7 +121,7 @@ def train_and_measure(
         trunk, embedder, model = build_models(config, len(train.class_names))
     batches = build_batches(config, train)
     with strategy.scope():
-        compile_model(config, model, len(batches))
+        compile_model(config, model, len(batches), trunk)
     epochs = config.frozen_epochs + config.epochs
     progress = _EpochProgress(epochs)
     model.fit(

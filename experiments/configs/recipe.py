@@ -34,11 +34,17 @@ def recipe() -> ml_collections.ConfigDict:
 
     config.frozen_epochs = 1  # in which the trunk is frozen, before `epochs`
     config.epochs = 30
-    config.optimizer = "sgd"  # the paper's; or "tfa:…" of TensorFlow Addons
-    config.learning_rate = 0.01  # × the loss's rate_factor in _lib/losses.py
-    config.decay_at = (0.5,)  # shares of `epochs`, after which × 0.1
-    config.momentum = 0.9
-    config.l2 = 1e-4
+    config.optimizer = "sgd"  # the paper's; Keras's "adamw", …; "tfa:…" of Addons
+    config.learning_rate = 0.01  # with "sgd" × the loss's rate_factor in _lib/losses.py
+    config.schedule = "step"  # the paper's; or "cosine" to 0, or "constant"
+    config.decay_at = (0.5,)  # shares of `epochs`, after which "step" has × 0.1
+    config.warmup_epochs = 0.0  # at the start of "cosine", frozen epochs included
+    config.layer_decay = 1.0  # of the learning rate, a block of the trunk
+    config.momentum = 0.9  # of "sgd"
+    config.l2 = 1e-4  # weight decay
+    config.precision = "float32"  # or "mixed_bfloat16" or "mixed_float16"
+    config.jit_compile = False  # with XLA, which is not deterministic
+    config.deterministic = True  # the same weights bit for bit, at the cost of speed
 
     config.validation_classes = 0.0  # share of the training classes to choose weights
     config.evaluate_every = 1  # epochs
@@ -46,4 +52,5 @@ def recipe() -> ml_collections.ConfigDict:
     config.index = "annoy"  # or "hnsw", which needs faiss, or "exact"
     config.index_agreement = 0.99  # with exact search, on the largest of `ks`
     config.nmi_starts = 10  # of k-means, the best of which counts; 0 leaves NMI out
+    config.verification = ()  # false accept rates, such as (0.001, 0.01)
     return config

@@ -41,6 +41,8 @@ def test_configs_are_right_as_they_stand(module):
         ("index", "tree"),
         ("index_agreement", 0.0),
         ("index_agreement", 1.01),
+        ("verification", (1.0,)),
+        ("verification", (0.01, 0.01)),
         ("validation_classes", 1.5),
         ("validation_classes", -0.2),
     ],
@@ -81,4 +83,52 @@ def test_batches_without_pairs_are_refused_with_a_loss_on_pairs(name, value):
     check_config(config)
     config.loss = "triplet_hard"
     with pytest.raises(ValueError, match=rf"--config\.{name} must be .*triplet_hard"):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", "adamv"),
+        ("schedule", "linear"),
+        ("warmup_epochs", -1.0),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.5),
+        ("precision", "float16"),
+        ("jit_compile", "yes"),
+        ("deterministic", 1),
+        ("warmup_epochs", 1.0),  # with schedule = "step"
+        ("jit_compile", True),  # with deterministic = True
+    ],
+)
+def test_wrong_setting_of_the_optimization_is_named(name, value):
+    config = glyphs.get_config()
+    with config.ignore_type():
+        config[name] = value
+    with pytest.raises(ValueError, match=rf"^--config\.{name} must be ") as error:
+        check_config(config)
+    assert str(error.value).endswith(f"got {value!r}.")
+
+
+def test_warm_up_of_all_epochs_is_refused():
+    config = glyphs.get_config()
+    config.schedule, config.warmup_epochs = "cosine", float(config.epochs)
+    with pytest.raises(ValueError, match=r"warmup_epochs must be below .*epochs = "):
+        check_config(config)
+
+
+def test_xla_with_drawn_classes_is_refused():
+    config = glyphs.get_config()
+    config.jit_compile, config.deterministic = True, False
+    check_config(config)
+    config.sampled_classes = 0.5
+    with pytest.raises(ValueError, match=r"jit_compile must be False with .*sampled"):
+        check_config(config)
+
+
+def test_any_optimizer_of_keras_may_freeze_and_slow_the_trunk():
+    config = glyphs.get_config()
+    config.frozen_epochs, config.layer_decay = 1, 0.75
+    for name in ("sgd", "adamw", "lion", "rmsprop"):
+        config.optimizer = name
         check_config(config)
