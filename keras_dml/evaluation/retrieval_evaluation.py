@@ -25,7 +25,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     from 0 to 1: the progress bar, the `History`, and callbacks listed after this one,
     such as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
     epoch is always measured, of a resumed `fit` as well, because those callbacks take
-    their columns and their first best from it; the epochs between measurements have NaN.
+    their columns and their first best from it; the epochs between have NaN.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
@@ -34,8 +34,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             the queries search the gallery; otherwise each image searches all others.
         ks: the ranks K, distinct and at least 1. The default is the paper's for CUB-200
             and Cars-196.
-        every: measure after epochs `every`, `2 * every` and so on, and the first of each
-            `fit`.
+        every: measure after epochs `every`, `2 * every` and so on, and the first of
+            each `fit`.
         prefix: "val" for classes set aside from training; "test" for the test set,
             whose figures must not choose anything.
         resize: side that images are resized to before the center is cropped; default
