@@ -183,23 +183,19 @@ class PairLoss(LabelLoss):
         return super().__call__((same_class, is_pair), (embeddings, memory))
 
     def batch_loss(
-        self,
-        positives: Tensor,
-        negatives: Tensor,
-        embeddings: Tensor,
-        references: Tensor | None = None,
+        self, positives: Tensor, negatives: Tensor, embeddings: Tensor
     ) -> Tensor:
         """Computes the loss of the batch; a subclass must define it.
 
-        One that leaves the argument `references` out can't be trained with a memory.
+        One with a fourth argument, `references=None`, can be trained with a memory as
+        well. It is (references, dim), the embeddings of the columns; None, and left out
+        of the call, where they are those of the batch.
 
         Args:
             positives: (batch, references) booleans, true for two images of one class.
             negatives: (batch, references) booleans, true for two of different classes.
                 A pair may be neither.
             embeddings: (batch, dim) float32 or float64.
-            references: (references, dim), the embeddings of the columns; None, and left
-                out of the call, where they are those of the batch.
 
         Returns:
             A scalar.

@@ -84,9 +84,7 @@ class LabelsInTraining(keras.Model):
     def from_config(cls, config: dict[str, Any]) -> LabelsInTraining:
         """Makes a model from what `get_config` gave."""
         config = copy.deepcopy(config)  # Keras removes entries from the embedder's
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("embedder", "softmax")
-            if name in config
-        }
-        return cls(**{**config, **parts})
+        for name in ("embedder", "softmax"):
+            if name in config:
+                config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
