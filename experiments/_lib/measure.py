@@ -46,6 +46,7 @@ def measure(
         index,
         seed=config.seed,
         nmi_starts=config.nmi_starts,
+        false_accept_rates=config.verification,
     )
     return embeddings, index, metrics
 
