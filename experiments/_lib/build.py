@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+from typing import Any
 
 import keras
 import ml_collections
@@ -39,7 +40,7 @@ _DECOUPLED_DECAY = ("AdamW", "SGDW")
 
 _NOT_TRAINING = ("LossScaleOptimizer", "MultiOptimizer", "Optimizer", "SGD")
 
-KERAS_OPTIMIZERS = {
+KERAS_OPTIMIZERS: dict[str, Any] = {
     name.lower(): kind
     for name, kind in vars(keras.optimizers).items()
     if inspect.isclass(kind)

@@ -22,7 +22,11 @@ class Multipliers:
     what it was before comes back with `unfreeze`.
     """
 
+    built: bool
     multipliers: Any
+    add_variable: Any
+    reset_momentum: Any
+    _get_variable_index: Any
     _saved_frozen = False
 
     def _add_multipliers(self, variables):
@@ -85,7 +89,7 @@ class Multipliers:
 
     def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` saved; Keras calls it."""
-        super().load_own_variables(store)
+        super().load_own_variables(store)  # type: ignore[misc]
         if self.built:
             values = ops.convert_to_numpy(self.multipliers)
             self._saved_frozen = bool(np.signbit(values).any())
