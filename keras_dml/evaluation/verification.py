@@ -58,8 +58,9 @@ def verification(
     allowed, it is made from a random part, about 2^16, of the negatives near the
     threshold, and no resample goes below four times the rate.
 
-    Takes two to three times as long as `recall_at_k`, and memory for a few tiles and
-    some 30 MB.
+    Takes two to three times as long as `recall_at_k` of tens of thousands of images,
+    and a few seconds for the intervals of fewer, in memory for a few tiles and some
+    30 MB.
 
     Args:
         queries: (n, dim) float16, bfloat16, float32 or float64, compared by cosine (a
