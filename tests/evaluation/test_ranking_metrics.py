@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -178,7 +179,7 @@ def with_and_without_faiss(request, monkeypatch):
 # The fixtures are the same for all examples, so that they need not be made anew.
 same_fixtures = settings(
     max_examples=12,
-    suppress_health_check=["function_scoped_fixture"],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
