@@ -76,7 +76,8 @@ class FreezeTrunk(keras.callbacks.Callback):
             return
         with self._scope():
             self.optimizer = self._with_multipliers()
-            if not self.model.optimizer.built:
+            # Keras 2.15's LossScaleOptimizer doesn't say.
+            if not getattr(self.model.optimizer, "built", False):
                 self.model.optimizer.build(self.model.trainable_variables)
 
     def _scope(self):
