@@ -95,7 +95,7 @@ test-lowest: .venv-lowest/installed ## Test on the oldest TensorFlow and Keras t
 	.venv-lowest/bin/$(OTHER_PYTEST) tests/layers tests/losses tests/optimizers \
 		tests/models/test_embedding_model.py tests/models/test_classifier.py \
 		tests/models/test_cross_batch_memory.py tests/data tests/evaluation \
-		tests/serving tests/training tests/experiments/test_train.py
+		tests/serving tests/training
 
 lint: .venv/installed-test ## Check style, types, and which room imports which
 	.venv/bin/ruff check .

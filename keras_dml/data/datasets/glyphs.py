@@ -202,7 +202,7 @@ def _load(face):
     pil_font = _import("PIL.ImageFont")
     # The basic layout is the one that every build of Pillow has.
     layout = pil_font.Layout.BASIC
-    return pil_font.truetype(_font_file(face), EM, layout_engine=layout)
+    return pil_font.truetype(str(_font_file(face)), EM, layout_engine=layout)
 
 
 def _render(font, letter):
