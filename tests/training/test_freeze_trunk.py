@@ -287,7 +287,11 @@ def test_any_optimizer_freezes_starts_anew_and_is_saved(name, policy, tmp_path):
     with under(policy):
         kind = SGD if name == "of keras_dml" else getattr(keras.optimizers, name)
         rate = keras.optimizers.schedules.CosineDecay(0.01, 50)
-        trunk, _, model = small_model(kind(rate))
+        optimizer = kind(rate)
+        if policy == "mixed_float16":
+            # Keras's own first scale can overflow in all steps of an epoch.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8)
+        trunk, _, model = small_model(optimizer)
         start = [weight.numpy() for weight in trunk.trainable_variables]
         new = model.get_layer("linear_map").get_weights()[0]
         statistics = model.get_layer("b1").get_weights()[2]
@@ -301,9 +305,7 @@ def test_any_optimizer_freezes_starts_anew_and_is_saved(name, policy, tmp_path):
         model.fit(noisy_batches(), initial_epoch=1, epochs=2, **options)
         for weight, value in zip(trunk.trainable_variables, start, strict=True):
             assert np.abs(weight.numpy() - value).max() > 0, weight.name
-        # A step whose gradients overflow halves the loss scale and is no step.
-        scale = float(getattr(model.optimizer, "dynamic_scale", 2**15))
-        assert int(model.optimizer.iterations) + np.log2(2**15 / scale) == 6
+        assert int(model.optimizer.iterations) == 6
         assert len(model.optimizer.variables) == count
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
