@@ -11,7 +11,7 @@ DATASETS = [
     "matplotlib>=3.8",
     "pillow>=10.1",
     "fonttools>=4.40",
-    "scipy>=1.11",
+    "scipy>=1.11.1",
 ]
 EXPERIMENTS = [
     *DATASETS,
