@@ -206,6 +206,21 @@ def extremes(dtype: np.dtype) -> tuple[float, float]:
     return -1, np.iinfo(np.int32).max
 
 
+def ordered_integers(values: np.ndarray) -> np.ndarray:
+    """Gives int64 integers in the order of float32 numbers; neighbors differ by 1.
+
+    Numbers of one sign are in the order of their bits. Adding 0 turns −0 to 0.
+    """
+    bits = (values + np.float32(0)).view(np.int32).astype(np.int64)
+    return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+
+def ordered_floats(integers: np.ndarray) -> np.ndarray:
+    """Gives the float32 numbers that `ordered_integers` makes these integers of."""
+    bits = np.where(integers < 0, -integers | 0x80000000, integers)
+    return bits.astype(np.uint32).view(np.float32)
+
+
 def rounding_margin(dim: int) -> float:
     """Bounds how far a float32 product of unit rows may be from `exact_cosines`.
 

@@ -10,8 +10,8 @@ from keras_dml._checks import checked_pair
 from keras_dml._checks import checked_rates
 from keras_dml.evaluation._labels import pair_classes
 from keras_dml.evaluation._labels import pair_ids
+from keras_dml.evaluation._ranking.pair_counts import count_pairs
 from keras_dml.evaluation._ranking.pairs import Pairs
-from keras_dml.evaluation._ranking.pairs import count_pairs
 from keras_dml.evaluation._ranking.resampling import resampled_cutoffs
 from keras_dml.evaluation._ranking.roc import area_under_curve
 from keras_dml.evaluation._ranking.roc import equal_error_rate

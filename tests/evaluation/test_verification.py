@@ -13,7 +13,9 @@ from sklearn.metrics import roc_curve
 from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import binary_codes
 from keras_dml.evaluation import verification
+from keras_dml.evaluation._ranking import pair_counts
 from keras_dml.evaluation._ranking import pairs
+from keras_dml.evaluation._ranking import rank_search
 from tests.evaluation.brute_force import brute_force
 
 RATES = (0, 0.001, 0.1, 0.29, 0.5, 0.9)
@@ -165,10 +167,10 @@ def test_more_pairs_than_are_kept_give_the_same_exact_figures(
     # With few deviations the sample is often wrong about where a threshold lies, and
     # with few cells it takes several passes to find it.
     monkeypatch.setattr(pairs, "SIDE", 192)
-    monkeypatch.setattr(pairs, "TAIL_PAIRS", 1000)
+    monkeypatch.setattr(pair_counts, "TAIL_PAIRS", 1000)
     monkeypatch.setattr(pairs, "_SAMPLE", 3000)
-    monkeypatch.setattr(pairs, "_CELLS", cells)
-    monkeypatch.setattr(pairs, "_DEVIATIONS", deviations)
+    monkeypatch.setattr(rank_search, "_CELLS", cells)
+    monkeypatch.setattr(rank_search, "_DEVIATIONS", deviations)
     rows, labels = noisy_classes(500, 40)
     rows[::9] = rows[0]  # ties, of one class and of two
     rates = (0, 0.0001, 0.003, 0.02, 0.2)
@@ -181,8 +183,8 @@ def test_more_positives_than_levels_move_only_the_area_and_hardly(monkeypatch):
     monkeypatch.setattr(pairs, "SIDE", 192)
     rows, labels = noisy_classes(600, 3)
     exact = verification(rows, labels)
-    monkeypatch.setattr(pairs, "MOST_LEVELS", 1000)
-    monkeypatch.setattr(pairs, "_DRAWN_LEVELS", 500)
+    monkeypatch.setattr(pair_counts, "MOST_LEVELS", 1000)
+    monkeypatch.setattr(pair_counts, "_DRAWN_LEVELS", 500)
     found = verification(rows, labels)
     for name in ("equal_error_rate", "roc_auc"):
         assert found.pop(name) == pytest.approx(exact.pop(name), abs=1e-4)
@@ -306,7 +308,7 @@ def naive_interval(rows, labels, gallery, gallery_labels, rate, resamples):
 def test_interval_is_that_of_a_bootstrap_that_compares_all_images_anew(
     with_gallery, tail_pairs, monkeypatch
 ):
-    monkeypatch.setattr(pairs, "TAIL_PAIRS", tail_pairs)
+    monkeypatch.setattr(pair_counts, "TAIL_PAIRS", tail_pairs)
     rows, labels = noisy_classes(240, 24, dim=6)
     sides = rows, labels, None, None
     if with_gallery:
@@ -321,7 +323,7 @@ def test_interval_is_that_of_a_bootstrap_that_compares_all_images_anew(
 
 def test_interval_depends_on_the_seed_alone_and_nothing_else_on_it(monkeypatch):
     rows, labels = noisy_classes(500, 40)
-    monkeypatch.setattr(pairs, "TAIL_PAIRS", 2000)
+    monkeypatch.setattr(pair_counts, "TAIL_PAIRS", 2000)
     monkeypatch.setattr(pairs, "SIDE", 128)
     first = verification(rows, labels, seed=1)
     with mock.patch("os.cpu_count", lambda: 1):
@@ -333,7 +335,7 @@ def test_interval_depends_on_the_seed_alone_and_nothing_else_on_it(monkeypatch):
 
 
 def test_one_rate_has_the_same_figures_whichever_others_are_asked_for(monkeypatch):
-    monkeypatch.setattr(pairs, "TAIL_PAIRS", 3000)
+    monkeypatch.setattr(pair_counts, "TAIL_PAIRS", 3000)
     rows, labels = noisy_classes(200, 9)
     alone = verification(rows, labels, false_accept_rates=(0.1,))
     among = verification(rows, labels, false_accept_rates=(0.5, 0.1, 0.2))

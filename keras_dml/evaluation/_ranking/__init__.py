@@ -6,7 +6,8 @@ it; `blocks.py` sorts embeddings by class and cuts them into the blocks that it
 multiplies; `figures.py` turns the counts into Recall@K, reciprocal rank, R-precision
 and average precision, and says what ties are worth.
 
-`verification` has one ranking, that of all pairs. `pairs.py` counts it, from the same
-blocks; `roc.py` turns the counts into the figures of a curve; `resampling.py` draws
-classes anew for the interval of a threshold.
+`verification` has one ranking, that of all pairs. `pairs.py` makes them, from the same
+blocks; `pair_counts.py` counts them, and `rank_search.py` finds the pair of a certain
+rank among those too many to keep; `roc.py` turns the counts into the figures of a
+curve; `resampling.py` draws classes anew for the interval of a threshold.
 """

@@ -55,6 +55,7 @@ import threadpoolctl
 
 from keras_dml._similarity import Tile
 from keras_dml._similarity import extremes
+from keras_dml._similarity import ordered_integers
 from keras_dml.evaluation._ranking.blocks import ClassBlocks
 from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
@@ -65,7 +66,7 @@ from keras_dml.evaluation._ranking.blocks import hide_positives
 SIDE = 1408
 CODE_SIDE = 1024
 # Bytes of prepared rows, and tiles with positives, that are kept for step 2.
-_CACHE_BYTES = 8 * 2**20
+CACHE_BYTES = 8 * 2**20
 _CACHED_TILES = 2
 # Positives of queries that step 5 counts for at the same time.
 _MOST_POSITIVES = 2**22
@@ -83,7 +84,7 @@ def rank_counts(
     """Measures each query by how many negatives come before its positives.
 
     Memory beside the inputs: for each core two to five tiles of `4 * SIDE²` bytes and
-    two blocks of rows, `_CACHE_BYTES` for blocks that are kept, and with
+    two blocks of rows, `CACHE_BYTES` for blocks that are kept, and with
     `all_positives` some 60 bytes for each of `_MOST_POSITIVES` in all, or of the
     positives of 64 queries if those are more.
 
@@ -105,14 +106,14 @@ def rank_counts(
     most = gallery_sizes.max() if all_positives else 0
     if gallery is None and most * len(queries) <= _MOST_POSITIVES:
         side = block_side(sizes, side)
-        blocks = ClassBlocks(queries, query_classes, side, _CACHE_BYTES)
+        blocks = ClassBlocks(queries, query_classes, side, CACHE_BYTES)
         measured = _count_symmetric(blocks, measure, all_positives)
     else:
         if gallery is None:
             gallery = queries
             same = np.arange(len(queries)), np.arange(len(queries))
         gallery_side = block_side(gallery_sizes, side)
-        searched = ClassBlocks(gallery, gallery_classes, gallery_side, _CACHE_BYTES)
+        searched = ClassBlocks(gallery, gallery_classes, gallery_side, CACHE_BYTES)
         workers = os.cpu_count() or 1
         side = block_side(sizes, side, workers)
         # Each core counts for all positives of a block of queries.
@@ -399,7 +400,5 @@ def _keys(rows, values, each=1):
         each: values in a row.
     """
     if values.dtype == np.float32:
-        # Of equal sign, floats are in the order of their bits. Adding 0 turns −0 to 0.
-        bits = (values + np.float32(0)).view(np.int32)
-        values = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+        values = ordered_integers(values)
     return np.repeat(rows.astype(np.int64) << 33, each) - values

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_dml.evaluation._ranking.counting import in_parallel
+from keras_dml.evaluation._ranking.pair_counts import Tail
+from keras_dml.evaluation._ranking.pair_counts import allowed_accepts
 from keras_dml.evaluation._ranking.pairs import Pairs
-from keras_dml.evaluation._ranking.pairs import Tail
-from keras_dml.evaluation._ranking.pairs import allowed_accepts
 
 # Classes drawn at a time, for one resample or several, and pairs weighted at a time.
 _DRAWN = 2**18
