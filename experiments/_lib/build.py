@@ -37,15 +37,15 @@ optimizer, or have another kind of learning rate."""
 _DECOUPLED_DECAY = ("AdamW", "SGDW")
 """Those that do not multiply their weight decay by the learning rate."""
 
-
-_NOT_TRAINING = ("LossScaleOptimizer", "MultiOptimizer", "Optimizer", "SGD")
+# Those that wrap others, the base class, and the one whose name is taken by ours.
+_NOT_BY_NAME = ("LossScaleOptimizer", "MultiOptimizer", "Optimizer", "SGD")
 
 KERAS_OPTIMIZERS: dict[str, Any] = {
     name.lower(): kind
     for name, kind in vars(keras.optimizers).items()
     if inspect.isclass(kind)
     and issubclass(kind, keras.optimizers.Optimizer)
-    and name not in _NOT_TRAINING
+    and name not in _NOT_BY_NAME
 }
 """Keras's optimizers by what `config.optimizer` calls them, such as "adamw"."""
 

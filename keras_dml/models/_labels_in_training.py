@@ -25,6 +25,9 @@ class LabelsInTraining(keras.Model):
         ValueError: if the embedder has not one input and one output.
     """
 
+    _parts: tuple[str, ...] = ("embedder",)
+    """Arguments that `get_config` serializes as Keras objects."""
+
     def __init__(self, embedder: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         try:
@@ -74,17 +77,19 @@ class LabelsInTraining(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
     def get_config(self) -> dict[str, Any]:
-        """Gives the configuration, the embedder included."""
+        """Gives the configuration, the parts included."""
         return {
             **super().get_config(),
-            "embedder": keras.saving.serialize_keras_object(self.embedder),
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in self._parts
+            },
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> LabelsInTraining:
         """Makes a model from what `get_config` gave."""
         config = copy.deepcopy(config)  # Keras removes entries from the embedder's
-        for name in ("embedder", "softmax"):
-            if name in config:
-                config[name] = keras.saving.deserialize_keras_object(config[name])
+        for name in cls._parts:
+            config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)

@@ -80,6 +80,8 @@ class Classifier(LabelsInTraining):
         [An et al., 2022](https://arxiv.org/abs/2203.15565), Partial FC.
     """
 
+    _parts = ("embedder", "softmax")
+
     def __init__(self, embedder: keras.Model, softmax: Proxies, **kwargs: Any) -> None:
         if not isinstance(softmax, Proxies):
             raise ValueError(
@@ -150,10 +152,3 @@ class Classifier(LabelsInTraining):
         if isinstance(y_pred, tuple):
             y_pred, y, *_ = y_pred
         return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        """Gives the configuration, embedder and softmax included."""
-        return {
-            **super().get_config(),
-            "softmax": keras.saving.serialize_keras_object(self.softmax),
-        }
