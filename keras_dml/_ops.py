@@ -287,6 +287,17 @@ def number_of_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def number_of_shards() -> int:
+    """Gives how many pieces `keras.distribution` cuts a batch into, on JAX."""
+    if keras.backend.backend() != "jax":
+        return 1
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
 def searchsorted(in_order: Tensor, values: Tensor) -> Tensor:
     """Finds where values would go in a sorted array, before those equal to them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from keras_dml._checks import checked_floats
 from keras_dml._checks import image_side
+from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ def embed(
 
     Under a distribution strategy each replica has batch normalization statistics of its
     own. They are set to their mean first, which is also what is saved, so that an
-    embedding does not depend on the replica that computes it.
+    embedding does not depend on the replica that computes it. Where a
+    `keras.distribution` splits batches over devices, the last batch is padded for
+    that, and a batch has more images than `batch_size` if that does not divide.
 
     Args:
         embedder: a model from (batch, side, side, 3) RGB pixels, 0 to 255, to
@@ -51,8 +55,21 @@ def embed(
     """
     for variable in embedder.non_trainable_variables:
         variable.assign(ops.convert_to_numpy(variable))
+    shards = number_of_shards()
+    batch_size = -(-batch_size // shards) * shards
     images = dataset.images(image_side(embedder), resize, batch_size)
-    return embedder.predict(images, verbose=verbose)
+    if shards == 1:
+        return embedder.predict(images, verbose=verbose)
+    images = images.map(functools.partial(_padded, shards=shards))
+    return embedder.predict(images, verbose=verbose)[: len(dataset)]
+
+
+def _padded(images, shards):
+    """Repeats the first image of a batch until the shards divide it."""
+    import tensorflow as tf
+
+    missing = -tf.shape(images)[0] % shards
+    return tf.concat([images, tf.repeat(images[:1], missing, axis=0)], axis=0)
 
 
 def binary_codes(embeddings: npt.ArrayLike) -> np.ndarray:
