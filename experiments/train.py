@@ -7,13 +7,16 @@ Any setting of the config file can be overridden, as with --config.epochs=5
 
   embedding.keras    the model from images to embeddings, for Keras
   trunk.weights.h5   the weights of its trunk, for --config.weights of another run
-  serving/1/         the embedding model as a SavedModel, for TF Serving
+  serving/1/         the embedding model as a SavedModel, for TF Serving; TensorFlow
+                     alone writes it, and experiments.export of a run on JAX or PyTorch
   index/             a search index of the test images
   metrics.json       metrics on the test classes: exact, binary, through the index; NMI
   report/            retrieved images and training curves; open index.html
   config.json        the settings
   log.csv            loss and recall after each epoch
   tensorboard/       the same, for TensorBoard
+
+KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
 """
 
 import datetime
@@ -34,6 +37,7 @@ from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import find_loss
 from experiments._lib.measure import measure
+from experiments._lib.replicas import start_replicas
 from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import models
@@ -70,8 +74,8 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     check_config(config)
-    strategy = training.mirrored_strategy(_LOGICAL_CPUS.value)
-    check_replicas(config, strategy.num_replicas_in_sync)
+    replicas = start_replicas(_LOGICAL_CPUS.value)
+    check_replicas(config, replicas.count)
     output_dir = _OUTPUT_DIR.value or _default_output_dir()
     training.check_run_directory(output_dir)
     keras.utils.set_random_seed(config.seed)
@@ -82,18 +86,18 @@ def main(argv: list[str]) -> None:
     validation = None
     if config.validation_classes:
         train, validation = train.split_by_class(config.validation_classes, config.seed)
-    with strategy.scope():
+    with replicas.scope():
         trunk, embedder, model = build_models(config, len(train.class_names))
     batches = build_batches(config, train)
-    with strategy.scope():
+    with replicas.scope():
         compile_model(config, model, len(batches), trunk)
     data.check_images(*filter(None, (validation, test)))
     run = training.new_run_directory(output_dir)
     write_json(run / "config.json", config.to_dict())
     print(
         f"Training {config.trunk} on {len(train):,} images of "
-        f"{len(train.class_names):,} classes with {strategy.num_replicas_in_sync} "
-        f"replica(s).\nWriting {run}"
+        f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
+        f"\nWriting {run}"
     )
 
     with tempfile.TemporaryDirectory() as checkpoints:
@@ -114,7 +118,7 @@ def main(argv: list[str]) -> None:
 
     embeddings, index, metrics = measure(config, embedder, test)
     table = evaluation.format_table(metrics)
-    serving.export(embedder, run / "serving" / "1", config.resize)
+    _export(embedder, run, config.resize)
     search.save_gallery_index(run / "index", index, test)
     training.write_report(
         run / "report", run.name, embeddings, test, history, table, config.seed
@@ -158,6 +162,16 @@ def _callbacks(config, run, embedder, test, validation, best):
             )
         )
     return callbacks
+
+
+def _export(embedder, run, resize):
+    if keras.backend.backend() == "tensorflow":
+        serving.export(embedder, run / "serving" / "1", resize)
+        return
+    print(
+        "There is no serving/, as only TensorFlow writes a SavedModel: "
+        f"KERAS_BACKEND=tensorflow python -m experiments.export --run={run} does."
+    )
 
 
 def _default_output_dir():

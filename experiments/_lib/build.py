@@ -173,7 +173,8 @@ def compile_model(
         optimizer,
         loss.make(),
         metrics=loss.metrics,
-        jit_compile=config.jit_compile,
+        # Without it Keras runs JAX one operation at a time.
+        jit_compile=config.jit_compile or keras.backend.backend() == "jax",
     )
     if config.layer_decay < 1:
         optimizer.build(model.trainable_variables)

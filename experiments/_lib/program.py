@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 from absl import app
 from absl import flags
@@ -30,6 +31,9 @@ def run(main: Callable[[list[str]], None]) -> None:
             logging.set_verbosity(logging.WARNING)
         if len(argv) > 1:
             _end(f"unknown argument {argv[1]!r}; options start with --.")
+        if keras.backend.backend() != "tensorflow":
+            # It reads images, and would take the whole GPU from the backend.
+            tf.config.set_visible_devices([], "GPU")
         try:
             main(argv)
         except (ValueError, FloatingPointError, OSError, ImportError) as error:

@@ -37,9 +37,9 @@ def export(
     Raises:
         FileExistsError: if the folder exists; a version is never changed in place.
         OSError: if the folder cannot be made.
-        ValueError: if resize is no integer or smaller than the model's input, or the
+        ValueError: if resize is no integer or smaller than the model's input, the
             model does not take square images of a fixed size, or does not give
-            embeddings.
+            embeddings, or Keras runs on another backend than TensorFlow.
 
     Example:
         >>> export(embedder, "serving/1", resize=32)
@@ -50,6 +50,12 @@ def export(
         >>> outputs["embedding"].shape, outputs["code"].shape
         (TensorShape([1, 16]), TensorShape([1, 2]))
     """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"a SavedModel is not written with KERAS_BACKEND={backend}: where "
+            "KERAS_BACKEND=tensorflow, load the model's .keras file and export that."
+        )
     folder = pathlib.Path(folder)
     if folder.exists():
         raise FileExistsError(
