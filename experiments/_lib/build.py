@@ -123,7 +123,9 @@ def _precision(policy):
 def _build_models(config, num_classes):
     shape = (config.image_size, config.image_size, 3)
     trunk = models.trunk(config.trunk, shape, config.weights or None)
-    embedder = models.embedding_model(trunk, config.dim, config.layer_norm)
+    embedder = models.embedding_model(
+        trunk, config.dim, config.layer_norm, config.pooling
+    )
     if config.sampled_classes < 1:
         layer = class_layer(config, num_classes)
         return trunk, embedder, models.Classifier(embedder, layer)

@@ -62,6 +62,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for name, limits in _NUMBERS.items():
         checked_number(config[name], f"--config.{name}", **limits)
     checked_choice(config.cache, "--config.cache", ("memory", "disk", ""))
+    checked_choice(config.pooling, "--config.pooling", ("avg", "max", "gem"))
     checked_choice(config.schedule, "--config.schedule", ("step", "cosine", "constant"))
     checked_choice(
         config.precision,

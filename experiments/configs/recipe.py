@@ -21,6 +21,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.weights = ""  # "imagenet", "preset", a file, or "" for random weights
     config.dim = 512
     config.layer_norm = True
+    config.pooling = "avg"  # the paper's; or "max" or "gem", of feature maps
 
     config.loss = "normalized_softmax"  # or another of _lib/losses.py, or "tfa:…"
     config.temperature = 0.05  # of the normalized softmax

@@ -42,6 +42,7 @@ _BOTH_SIDES = {
     "trunk": "conv4",
     "dim": 64,
     "layer_norm": True,
+    "pooling": "avg",
     "loss": "normalized_softmax",
     "sampled_classes": 1,
     "optimizer": "sgd",

@@ -7,6 +7,7 @@ from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
 from experiments._lib.build import make_optimizer
 from experiments.configs import image_folder
+from keras_dml.layers import GeneralizedMeanPooling
 from keras_dml.optimizers import SGD
 from keras_dml.optimizers import LearningRateMultipliers
 
@@ -17,6 +18,12 @@ def small_config(**settings):
     config.image_size, config.resize, config.dim = 28, 32, 16
     config.update(settings)
     return config
+
+
+def test_trunk_is_pooled_as_the_config_says():
+    _, embedder, _ = build_models(small_config(pooling="gem"), num_classes=5)
+    (layer,) = (layer for layer in embedder.layers if layer.name == "pool")
+    assert isinstance(layer, GeneralizedMeanPooling)
 
 
 def test_keras_optimizers_are_known_by_their_names():

@@ -38,6 +38,7 @@ def test_configs_are_right_as_they_stand(module):
         ("ks", (1, 1)),
         ("ks", ()),
         ("cache", "ram"),
+        ("pooling", "token"),
         ("index", "tree"),
         ("index_agreement", 0.0),
         ("index_agreement", 1.01),

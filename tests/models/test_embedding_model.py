@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from keras_dml._ops import ops
+from keras_dml.layers import L2Normalization
 from keras_dml.layers import NormalizedSoftmax
+from keras_dml.layers import ParameterFreeLayerNormalization
 from keras_dml.models import embedding_model
 from keras_dml.models import trunk
 from tests.models.lively_trunk import lively_trunk
@@ -24,6 +26,15 @@ def expected_embeddings(features, kernel=None):
     if kernel is not None:
         x = x @ kernel
     return x / np.sqrt((x**2).sum(1, keepdims=True))
+
+
+POOLS = {
+    "avg": lambda x: x.mean(1),
+    "max": lambda x: x.max(1),
+    "gem": lambda x: (np.maximum(x, 1e-6) ** 3).mean(1) ** (1 / 3),
+    "token": lambda x: x[:, 0],
+}
+"""(batch, positions, channels) pooled in NumPy."""
 
 
 @pytest.fixture
@@ -56,6 +67,87 @@ def test_linear_map_starts_uniform_within_one_over_root_width(width, dim):
     # A tenth of a uniform distribution's mass lies in each tenth of its range.
     counts, _ = np.histogram(kernel, 10, (-bound, bound))
     np.testing.assert_allclose(counts / kernel.size, 0.1, atol=0.015)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pooling"),
+    [
+        *(((5, 16), pooling) for pooling in POOLS),
+        *(((3, 2, 16), pooling) for pooling in POOLS if pooling != "token"),
+    ],
+)
+def test_pools_as_asked(shape, pooling, tmp_path):
+    features = np.random.default_rng(0).normal(1, 3, (7, *shape)).astype("float32")
+    model = embedding_model(identity(*shape), 8, pooling=pooling)
+    assert model.output_shape == (None, 8)
+    found = model.predict(features, verbose=0)
+    pooled = POOLS[pooling](features.astype("float64").reshape(7, -1, 16))
+    kernel = model.get_layer("linear_map").get_weights()[0]
+    np.testing.assert_allclose(found, expected_embeddings(pooled, kernel), 1e-4, 1e-5)
+    assert len(model.trainable_variables) == (2 if pooling == "gem" else 1)
+    model.save(tmp_path / "embedder.keras")
+    loaded = keras.saving.load_model(tmp_path / "embedder.keras")
+    np.testing.assert_array_equal(loaded.predict(features, verbose=0), found)
+
+
+HEAD = ("pool", "layer_norm", "linear_map", "embedding")
+
+
+@pytest.mark.parametrize("pooling", POOLS)
+@pytest.mark.parametrize("converted", [False, True])
+def test_trunk_may_have_layers_of_the_heads_names(pooling, converted, tmp_path):
+    inputs = x = keras.Input((5, 4), name="images")
+    for number, name in enumerate((*HEAD, "pool_1")):
+        x = keras.layers.Dense(4 + number, name=name)(x)
+    network = keras.Model(inputs, x, name="preprocessing")
+    converter = keras.layers.Rescaling(0.5, name="images") if converted else None
+    model = embedding_model(network, 3, pooling=pooling, image_converter=converter)
+    names = [layer.name for layer in model.layers]
+    assert len(set(names)) == len(names)
+    numbers = ("", "", "", "") if converted else ("_2", "_1", "_1", "_1")
+    assert names[-4:] == [
+        name + number for name, number in zip(HEAD, numbers, strict=True)
+    ]
+    x = np.random.default_rng(0).normal(size=(6, 5, 4)).astype("float32")
+    found = model.predict(x, verbose=0)
+    kernel = model.get_layer(f"linear_map{numbers[2]}").get_weights()[0]
+    features = ops.convert_to_numpy(network(x * 0.5 if converted else x))
+    expected = expected_embeddings(POOLS[pooling](features), kernel)
+    np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
+    model.save(tmp_path / "embedder.keras")
+    loaded = keras.saving.load_model(tmp_path / "embedder.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), found)
+    assert [layer.name for layer in loaded.layers] == names
+    again = embedding_model(loaded, 2)  # a head on a head
+    assert again.predict(x, verbose=0).shape == (6, 2)
+
+
+def test_files_of_version_0_2_still_load(images, tmp_path):
+    network = lively_trunk("conv4", (28, 28, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(network.outputs[0])
+    x = ParameterFreeLayerNormalization(name="layer_norm")(x)
+    x = keras.layers.Dense(8, use_bias=False, name="linear_map")(x)
+    x = L2Normalization(name="embedding")(x)
+    old = keras.Model(network.inputs[0], x, name="embedding_model")
+    expected = old.predict(images, verbose=0)
+    old.save(tmp_path / "old.keras")
+    loaded = keras.saving.load_model(tmp_path / "old.keras")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), expected)
+    old.save_weights(tmp_path / "old.weights.h5")
+    new = embedding_model(trunk("conv4", (28, 28, 3)), 8)
+    new.load_weights(tmp_path / "old.weights.h5")
+    np.testing.assert_array_equal(new.predict(images, verbose=0), expected)
+
+
+def test_image_converter_comes_before_any_trunk(images):
+    network = lively_trunk("conv4", (28, 28, 3))
+    converter = keras.layers.Rescaling(0.5, 3.0)
+    model = embedding_model(network, 64, image_converter=converter)
+    assert model.input_shape == (None, 28, 28, 3)
+    features = ops.convert_to_numpy(network(images * 0.5 + 3))
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), expected_embeddings(features), 1e-3, 1e-4
+    )
 
 
 def test_linear_map_is_left_out_where_the_trunk_has_the_width():
@@ -130,10 +222,45 @@ def test_wrong_dim_is_refused(dim):
         embedding_model(identity(4), dim)
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 3, 4)])
+@pytest.mark.parametrize("shape", [(2, 3, 3, 4)])
 def test_features_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"'identity' gives \(None, .*4\)"):
         embedding_model(identity(*shape), 8)
+
+
+@pytest.mark.parametrize("pooling", ["max", "gem", "token"])
+def test_pooled_features_are_not_pooled_again(pooling):
+    message = rf"pooling='{pooling}' needs .*'identity' gives \(None, 4\).*Leave"
+    with pytest.raises(ValueError, match=message):
+        embedding_model(identity(4), 8, pooling=pooling)
+
+
+def test_feature_map_has_no_first_token():
+    message = r"pooling='token' needs .*'identity' gives \(None, 2, 3, 4\).*'gem'"
+    with pytest.raises(ValueError, match=message):
+        embedding_model(identity(2, 3, 4), 8, pooling="token")
+
+
+@pytest.mark.parametrize("pooling", ["mean", None, 3])
+def test_unknown_pooling_is_refused_with_those_there_are(pooling):
+    message = f"pooling must be one of 'avg', 'max', 'gem', 'token'; got {pooling!r}"
+    with pytest.raises(ValueError, match=message):
+        embedding_model(identity(5, 4), 8, pooling=pooling)
+
+
+@pytest.mark.parametrize("converter", [keras.layers.Rescaling, 1 / 255])
+def test_image_converter_that_is_no_layer_is_refused(converter):
+    with pytest.raises(ValueError, match=r"image_converter must be a Keras layer.*got"):
+        embedding_model(identity(2, 3, 4), 8, image_converter=converter)
+
+
+def test_trunk_that_is_not_one_input_and_one_output_is_refused():
+    inputs = keras.Input((4,))
+    two = keras.Model(inputs, [inputs + 1, inputs + 2])
+    with pytest.raises(ValueError, match="one input and one output; got 1 and 2"):
+        embedding_model(two, 8)
+    with pytest.raises(ValueError, match=r"trunk must be a functional .*got 'conv4'"):
+        embedding_model("conv4", 8)
 
 
 def test_layer_normalization_can_be_left_out():

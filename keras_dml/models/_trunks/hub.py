@@ -1,10 +1,12 @@
 """Trunks from KerasHub's presets."""
 
 import pathlib
+from typing import Any
 
 import keras
 
 from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import Tensor
 from keras_dml._ops import import_extra
 
 # Their first token is the class token, which their papers classify by.
@@ -65,20 +67,50 @@ def hub_trunk(
     backbone = _backbone(keras_hub, preset, tuple(input_shape), pretrained)
 
     images = keras.Input(input_shape, name="images")
-    x = keras.layers.Rescaling(
-        1.0 if converter.scale is None else converter.scale,
-        0.0 if converter.offset is None else converter.offset,
-        dtype="float32",
-        name="preprocessing",
-    )(images)
-    if isinstance(backbone.input, dict):
-        x = dict.fromkeys(backbone.input, x)
-    x = backbone(x)
-    if isinstance(x, dict):
-        x = x[backbone.stage_names[-1]]
+    x = backbone_features(backbone, pixel_scaling(converter, "preprocessing")(images))
     if len(x.shape) == 3:
         x = _pooled(keras_hub, preset, backbone, x)
     return keras.Model(images, x, name="hub_trunk")
+
+
+def is_image_backbone(backbone: keras.Model) -> bool:
+    """Whether a KerasHub backbone turns one RGB image into features of one kind.
+
+    Those of several stages count, of which `backbone_features` gives the last.
+    """
+    shapes = [tuple(tensor.shape) for tensor in backbone.inputs]
+    ranks = [len(tensor.shape) for tensor in backbone.outputs]
+    return (
+        [shape[3:] for shape in shapes] == [(3,)]
+        and (len(ranks) == 1 or hasattr(backbone, "stage_names"))
+        and ranks[-1] in (3, 4)
+    )
+
+
+def pixel_scaling(converter: Any, name: str) -> keras.layers.Layer:
+    """Makes a layer of what a KerasHub image converter does to pixels, in float32.
+
+    Args:
+        converter: a `keras_hub.layers.ImageConverter`. Its resizing is left out, as
+            images already have their size.
+        name: that of the layer.
+    """
+    return keras.layers.Rescaling(
+        1.0 if converter.scale is None else converter.scale,
+        0.0 if converter.offset is None else converter.offset,
+        dtype="float32",
+        name=name,
+    )
+
+
+def backbone_features(backbone: keras.Model, pixels: Tensor) -> Tensor:
+    """Applies a KerasHub backbone; of one with features for each stage, the last's."""
+    if isinstance(backbone.input, dict):
+        pixels = dict.fromkeys(backbone.input, pixels)
+    features = backbone(pixels)
+    if isinstance(features, dict):
+        return features[backbone.stage_names[-1]]
+    return features
 
 
 def _resolved_preset(preset, builtin):
@@ -114,18 +146,12 @@ def _backbone(keras_hub, preset, input_shape, pretrained):
             raise _unreadable(preset, error) from error
 
     backbone = load()
-    shapes = [tuple(tensor.shape) for tensor in backbone.inputs]
-    ranks = [len(tensor.shape) for tensor in backbone.outputs]
-    if (
-        [shape[3:] for shape in shapes] != [(3,)]
-        or (len(ranks) > 1 and not hasattr(backbone, "stage_names"))
-        or ranks[-1] not in (3, 4)
-    ):
+    if not is_image_backbone(backbone):
         raise ValueError(
             f"KerasHub preset {preset!r} has a {type(backbone).__name__}, which does "
             "not turn one image into features."
         )
-    own = shapes[0][1:]
+    own = tuple(backbone.inputs[0].shape[1:])
     if own in ((None, None, 3), input_shape):
         return backbone
     try:
