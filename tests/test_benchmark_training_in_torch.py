@@ -3,6 +3,7 @@ import pytest
 from tests import fork_server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["frozen_epochs=1", "loss=cos_face"])
 def test_settings_that_one_side_would_not_have_are_refused(setting):
     pytest.importorskip("torch")

@@ -163,6 +163,7 @@ def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch)
         )
 
 
+@pytest.mark.slow
 def test_classes_are_drawn_as_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -203,6 +204,7 @@ assert 0 < history["val_recall@1"][0] < 1, history
 """
 
 
+@pytest.mark.slow
 def test_sharded_classes_run_as_told(tmp_path):
     block = code_blocks("docs/many_classes.md", "python")[-1]
     finished = subprocess.run(

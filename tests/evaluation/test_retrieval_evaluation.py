@@ -208,6 +208,7 @@ def two_replicas(noise, tmp_path_factory):
         return keras.models.load_model(folder / "embedder.keras"), dict(arrays)
 
 
+@pytest.mark.slow
 def test_two_replicas_measure_what_one_device_does_with_their_weights(
     noise, two_replicas
 ):

@@ -95,6 +95,7 @@ def run(photos, folder, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_every_run_is_trained_with_its_settings(finished):
     _, folder, process = finished
     assert process.returncode == 0, process.stderr
@@ -110,6 +111,7 @@ def test_every_run_is_trained_with_its_settings(finished):
     assert process.stderr == ""
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_trained_again_and_comes_out_the_same(finished):
     photos, folder, _ = finished
     missing, kept = sorted((folder / "runs").iterdir())[:2]
@@ -126,6 +128,7 @@ def test_only_what_is_missing_is_trained_again_and_comes_out_the_same(finished):
     assert (folder / "table.md").read_text() == table
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_mixed_in(finished):
     photos, folder, _ = finished
     process = run(photos, folder, "--config.learning_rate=0.5")
@@ -134,6 +137,7 @@ def test_other_settings_are_not_mixed_in(finished):
     assert len(process.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

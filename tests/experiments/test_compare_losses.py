@@ -43,6 +43,7 @@ def runs_of(folder, kind, loss):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "rates"),
     [
@@ -67,6 +68,7 @@ def test_rate_is_best_on_classes_held_out_and_tested_with_every_seed(
     assert {run["metrics"]["images"] for run in tested.values()} == {36}
 
 
+@pytest.mark.slow
 def test_every_loss_sees_as_many_images(finished):
     _, folder, process = finished
     with open(folder / "results.csv", newline="") as stream:
@@ -77,6 +79,7 @@ def test_every_loss_sees_as_many_images(finished):
     assert process.stderr == ""
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_trained_again_and_comes_out_the_same(finished):
     photos, folder, _ = finished
     missing, kept = sorted((folder / "runs").glob("test,*.json"))[:2]
@@ -90,6 +93,7 @@ def test_only_what_is_missing_is_trained_again_and_comes_out_the_same(finished):
     assert kept.stat().st_mtime_ns == kept_since
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -107,6 +111,7 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_loss_that_diverges_is_left_out_and_others_go_on(finished, tmp_path):
     photos, folder, _ = finished
     again = tmp_path / "again"

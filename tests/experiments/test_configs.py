@@ -75,6 +75,7 @@ def test_docstring_has_the_command_the_published_figures_and_that_they_are_not_o
     assert f"    float   {row}\n    binary  R@1 {binary}\n" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", ["googlenet", "bn_inception"])
 def test_other_rows_of_the_papers_table_are_two_overrides(trunk):
     config = config_of("cub200")
@@ -96,6 +97,7 @@ def test_glyph_strings_are_as_many_as_the_config_asks_for():
     assert np.bincount(test.labels).tolist() == [4] * 1000
 
 
+@pytest.mark.slow
 def test_one_epoch_trains_and_queries_search_the_gallery(tmp_path):
     counts = write_in_shop(
         tmp_path / "shop", train=(6,) * 16, query=(3,) * 8, gallery=(2,) * 8

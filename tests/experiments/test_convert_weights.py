@@ -47,6 +47,7 @@ def assert_features_are_the_peers(weights, peer):
     torch_parity.assert_equal_features(found, expected, 3e-5, "features")
 
 
+@pytest.mark.slow
 def test_converted_weights_give_the_published_network_s_features(peer, tmp_path):
     checkpoint = tmp_path / "resnet50.pth"
     torch.save(peer.state_dict(), checkpoint)
@@ -59,6 +60,7 @@ def test_converted_weights_give_the_published_network_s_features(peer, tmp_path)
     assert_features_are_the_peers(output, peer)
 
 
+@pytest.mark.slow
 def test_safetensors_are_converted_too(peer, tmp_path):
     numpy = pytest.importorskip("safetensors.numpy", reason="it writes the file")
     checkpoint = tmp_path / "resnet50.safetensors"

@@ -42,6 +42,7 @@ def test_every_loss_of_the_library_can_be_named():
     assert next(iter(LOSSES)) == image_folder.get_config().loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_trains_all_weights_by_the_same_fit(name, noise):
     config = small_config(name)
@@ -96,6 +97,7 @@ def test_replicas_get_whole_classes_of_a_loss_of_addons():
         check_replicas(config, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(IS_KERAS_2, reason="classes are drawn on Keras 3")
 @pytest.mark.parametrize("name", ["arc_face", "cos_face", "sub_center_arc_face"])
 def test_margins_draw_a_share_of_the_classes(name, noise):
@@ -113,6 +115,7 @@ def test_margins_draw_a_share_of_the_classes(name, noise):
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(IS_KERAS_2, reason="the memory needs Keras 3")
 def test_a_loss_on_pairs_remembers_past_batches(noise):
     config = small_config("contrastive")

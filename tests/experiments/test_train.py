@@ -89,6 +89,7 @@ def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos)
     )
 
 
+@pytest.mark.slow
 def test_another_run_can_start_from_the_trunk(run):
     folder, _ = run
     again = keras_dml.models.trunk(
@@ -130,6 +131,7 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path):
     folder = tmp_path / "run"
@@ -160,6 +162,7 @@ def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path
     assert recall["recall@1"] == pytest.approx(np.nanmax(measured))
 
 
+@pytest.mark.slow
 def test_another_loss_trains_with_replicas_and_a_frozen_epoch(photos, tmp_path):
     folder = tmp_path / "run"
     finished = run_train(
@@ -180,6 +183,7 @@ def test_another_loss_trains_with_replicas_and_a_frozen_epoch(photos, tmp_path):
     assert embedder.layers[-1].name == "embedding"
 
 
+@pytest.mark.slow
 def test_frozen_epochs_come_before_the_others_and_plain_sampling_trains(
     photos, tmp_path
 ):

@@ -81,6 +81,7 @@ def test_sampled_logits_are_those_of_the_batch_and_of_the_drawn_classes():
         )
 
 
+@pytest.mark.slow
 def test_the_denominator_is_right_on_average_and_the_loss_a_little_low():
     rng = np.random.default_rng(2)
     x, p = rng.normal(size=(2, 3)).astype("float32"), rng.normal(size=(40, 3))

@@ -32,6 +32,7 @@ def test_none_is_drawn_twice_and_all_are_classes(num_classes, count):
         assert row.max() < num_classes
 
 
+@pytest.mark.slow
 def test_every_class_and_every_pair_is_as_likely():
     num_classes, count, times = 20, 4, 1500
     drawn = draws(num_classes, count, times)

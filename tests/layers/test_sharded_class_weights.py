@@ -52,6 +52,7 @@ def found(request):
     return json.loads(finished.stdout), shards
 
 
+@pytest.mark.slow
 def test_training_is_that_of_one_device(found):
     figures, _ = found
     assert figures["moved"] > 0.1

@@ -148,6 +148,7 @@ def test_goes_on_from_a_file_as_if_never_stopped(way, tmp_path):
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.slow
 def test_a_million_classes_are_trained_saved_and_resumed(tmp_path):
     classes = 1_000_000
     x, labels = data(classes, rows=24)
@@ -288,6 +289,7 @@ def test_parts_that_do_not_fit_are_refused():
         Classifier(embedder(), softmax)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )
@@ -330,6 +332,7 @@ def with_proxies(name, sampled_classes):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARGINS)
 def test_margins_over_all_classes_drawn_train_as_a_plain_model(name):
     x, labels = data()

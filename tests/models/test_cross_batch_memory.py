@@ -139,6 +139,7 @@ def test_prediction_gives_embeddings_and_leaves_the_memory_alone():
         np.testing.assert_array_equal(as_numpy(weight), other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["model", "weights"])
 def test_goes_on_from_a_file_as_if_never_stopped(way, tmp_path):
     x, labels = data()
@@ -201,6 +202,7 @@ def test_half_precision_is_remembered_as_float32():
     assert as_numpy(model.memory).dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )

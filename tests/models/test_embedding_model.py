@@ -185,6 +185,7 @@ def test_saved_model_gives_equal_embeddings(name, images, tmp_path):
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_trains_as_a_classifier_and_saves_its_class_weights(policy, images, tmp_path):
     before = keras.mixed_precision.global_policy()

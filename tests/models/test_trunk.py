@@ -72,6 +72,7 @@ def scrambled(name):
     return model, peer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monkeypatch):
     expected, peer = scrambled(name)
@@ -173,6 +174,7 @@ def test_gradients_reach_every_parameter(name):
         assert gradient.any(), weight.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_papers_trunk_is_saved_and_loaded(name, tmp_path):
     model, _ = scrambled(name)

@@ -261,6 +261,7 @@ def test_compiled_step_follows_a_multiplier_set_later(policy, batch):
         assert np.abs(upper.get_weights()[0] - before[1][0]).min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 def test_saved_model_goes_on_with_multipliers_momentum_and_schedule(
     policy, batch, tmp_path

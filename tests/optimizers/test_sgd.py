@@ -269,6 +269,7 @@ def test_mixed_precision_trains_float32_weights(policy, batch):
         assert np.isfinite(weight).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="MirroredStrategy is TensorFlow's"
 )

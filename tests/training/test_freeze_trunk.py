@@ -280,6 +280,7 @@ class under:  # noqa: N801
         keras.mixed_precision.set_global_policy(self.before)
 
 
+@pytest.mark.slow
 @needs_keras_3
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("name", ["SGD", "AdamW", "Lion", "of keras_dml"])

@@ -28,6 +28,7 @@ def preprocessed(pixels):
     return torch_parity.normalized(bgr, settings["mean"], settings["std"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64, 97), (134, 31)])
 def test_every_layer_equals_pretrainedmodels(shape, peer):
     pixels = torch_parity.noise(2, *shape)
@@ -53,6 +54,7 @@ def test_training_mode_equals_pretrainedmodels_at_batch_statistics(peer):
     torch_parity.assert_equal_features(found, expected["features"], 1e-3, "features")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [22, 30, 31, 38, 39, 62, 63, 70, 71, 80])
 def test_sides_refused_are_those_that_pytorch_fails_at(side, peer):
     inputs = preprocessed(torch_parity.noise(1, 64, side))

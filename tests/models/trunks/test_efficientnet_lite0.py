@@ -50,6 +50,7 @@ def test_every_layer_equals_its_module(peer):
     assert compared >= {f"efficientnet_lite0.{name}" for name in modules}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(97, 64), (130, 101)])
 def test_other_image_sizes_are_padded_as_in_the_original(height, width, peer):
     # At a size not told beforehand the package pads as TensorFlow does.
@@ -106,6 +107,7 @@ def published():
     return model, efficientnet_lite0_checkpoint()
 
 
+@pytest.mark.slow
 def test_published_weights_give_the_published_network_s_features(published):
     torch = pytest.importorskip("torch")
     model, file = published

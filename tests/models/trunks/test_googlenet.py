@@ -28,6 +28,7 @@ def preprocessed(pixels):
 
 
 # Together they pad and don't pad each of the pools that round up.
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(64, 97), (75, 101), (15, 17)])
 def test_every_layer_equals_torchvision(shape, peer):
     pixels = torch_parity.noise(2, *shape)

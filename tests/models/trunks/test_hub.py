@@ -226,6 +226,7 @@ def test_other_size_than_the_weights_are_for_is_refused_with_theirs(presets):
     assert random.input_shape == (None, 48, 48, 3)
 
 
+@pytest.mark.slow
 def test_saved_embedders_load_in_a_new_process(presets, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     models = []
@@ -247,6 +248,7 @@ for number in range(3):
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModel")
 def test_exported_embedder_is_served_without_keras_hub(presets, images, tmp_path):
     from keras_dml import serving

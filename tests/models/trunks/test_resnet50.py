@@ -35,6 +35,7 @@ def test_every_layer_equals_torchvision(shape, peer):
     assert compared >= {"maxpool", "layer1.0", "layer2.3", "layer3.5", "layer4.2"}
 
 
+@pytest.mark.slow
 def test_training_mode_equals_torchvision_at_batch_statistics(peer):
     pixels = torch_parity.noise(6, 64, 97)
     found = build(peer, (64, 97))(pixels, training=True)
@@ -55,6 +56,7 @@ def test_batch_norm_has_pytorch_settings():
     assert torch_parity.batch_norm_settings(resnet50((32, 32, 3))) == {(0.9, 1e-5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv1", "layer3-0-conv2", "layer4-0-downsample-0"])
 def test_weights_start_as_torchvisions_do(name):
     spread, _, _, fan_out = torch_parity.kernel_spread(resnet50((32, 32, 3)), name)
