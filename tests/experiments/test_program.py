@@ -1,4 +1,6 @@
+import keras
 import pytest
+import tensorflow as tf
 
 from experiments._lib import program
 
@@ -21,3 +23,20 @@ def test_error_of_ours_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(program.app, "run", lambda run, flags_parser: run(["program"]))
     with pytest.raises(RuntimeError, match="a bug"):
         program.run(main)
+
+
+@pytest.mark.parametrize(
+    ("backend", "hidden"), [("tensorflow", []), ("jax", ["GPU"]), ("torch", ["GPU"])]
+)
+def test_gpu_is_left_to_the_backend(backend, hidden, monkeypatch):
+    found = []
+
+    def hide(devices, kind):
+        assert devices == []
+        found.append(kind)
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    monkeypatch.setattr(tf.config, "set_visible_devices", hide)
+    monkeypatch.setattr(program.app, "run", lambda run, flags_parser: run(["program"]))
+    program.run(lambda argv: None)
+    assert found == hidden

@@ -257,3 +257,15 @@ def test_folder_that_cannot_be_made_is_named_before_the_work(embedder, tmp_path)
     with pytest.raises(NotADirectoryError, match="cannot be made"):
         export(embedder, tmp_path / "file" / "1")
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_are_refused_with_the_way_out(
+    embedder, tmp_path, monkeypatch, backend
+):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with pytest.raises(
+        ValueError, match=f"KERAS_BACKEND={backend}: where KERAS_BACKEND=tensorflow, "
+    ):
+        export(embedder, tmp_path / "1")
+    assert os.listdir(tmp_path) == []
