@@ -44,6 +44,9 @@ _SHORT = {
     ],
 }
 
+_BACKEND = "KERAS_BACKEND="
+"""What a command that names its backend begins with."""
+
 DOCUMENTS = (
     *("README.md", "BUILD.md", "BENCHMARKS.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     "experiments/README.md",
@@ -164,6 +167,26 @@ def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch)
 
 
 @pytest.mark.slow
+def test_commands_on_another_backend_run_in_order(reader):
+    programs = []
+    for variable, *words in commands("docs/training.md"):
+        if not variable.startswith(_BACKEND):
+            continue
+        is_training = words[2] == "experiments.train"
+        arguments = [*words[3:], *(_SHORT["glyphs"] if is_training else ())]
+        backend = variable.removeprefix(_BACKEND)
+        finished = _run_really(
+            words[2], *arguments, cwd=reader, environment={"KERAS_BACKEND": backend}
+        )
+        assert finished.returncode == 0, f"{words}\n{finished.stderr}"
+        programs.append((backend, words[2]))
+    assert programs == [
+        ("jax", "experiments.train"),
+        ("tensorflow", "experiments.export"),
+    ]
+
+
+@pytest.mark.slow
 def test_classes_are_drawn_as_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -245,6 +268,8 @@ def test_every_other_command_is_known(document):
             assert words[1] == "install"
             assert words[2].startswith((".", "keras_dml["))
             assert set(re.findall(r"\[(\w+)\]", words[2])) <= set(extras)
+        elif words[0].startswith(_BACKEND):
+            assert document == "docs/training.md", "not run by a test above"
         else:
             # TF Serving's own image can't be had where the tests run.
             assert words[:2] == ["docker", "run"]
