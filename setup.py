@@ -61,7 +61,7 @@ setup(
             "import-linter==2.17",
             "faiss-cpu>=1.15",
             'keras-hub>=0.32; python_version >= "3.11"',
-            "jax>=0.4.30",
+            "jax>=0.5",
             "torch==2.13.0",
             "torchvision==0.28.0",
             "pretrainedmodels>=0.7.4",
