@@ -49,7 +49,8 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JA
 	for backend in jax torch; do \
 		KERAS_BACKEND=$$backend .venv/bin/$(OTHER_PYTEST) \
 			tests/layers tests/losses tests/models/test_embedding_model.py \
-			tests/models/test_classifier.py \
+			tests/models/test_classifier.py tests/models/test_hub_backbone.py \
+			tests/models/test_cross_batch_memory.py \
 			tests/models/test_pixel_preprocessing.py \
 			tests/models/test_pixel_normalization.py \
 			tests/models/checkpoints/test_torch_weights.py \
