@@ -51,6 +51,7 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JA
 			tests/layers tests/losses tests/models/test_embedding_model.py \
 			tests/models/test_classifier.py tests/models/test_hub_backbone.py \
 			tests/models/test_cross_batch_memory.py \
+			tests/models/test_fine_tuned_transformer.py \
 			tests/models/test_pixel_preprocessing.py \
 			tests/models/test_pixel_normalization.py \
 			tests/models/checkpoints/test_torch_weights.py \
