@@ -1,10 +1,13 @@
 """From data sets of images to the batches that models are trained and tested on.
 
-- A data set is an `ImageDataset`: paths, labels and class names, no pixels.
+- A data set of files is an `ImageDataset`: paths, labels and class names, no pixels.
   `datasets/` has one loader per published data set; `image_folder` and `class_folders`
-  read folders of your own; `check_images` finds files that can't be decoded.
-- `class_balanced_batches` and `shuffled_batches` make training batches of it, with
-  random crops and flips; `ImageDataset.images` gives the images to test on.
+  read folders of your own; `check_images` finds files that can't be decoded. Arrays
+  (x, labels) are a data set too, and whatever has labels and `load(rows)`, a
+  `LoadableDataset`.
+- `class_balanced_batches` and `shuffled_batches` make training batches of any of them,
+  with random crops, flips and Keras's augmentation; `ordered_batches` gives what to
+  test on, `ImageDataset.images` the images alone.
 - Image files are decoded (JPEG and every other format in `decode_image`), resized and
   cropped in `_pipeline/images.py`; `preprocess_image` does all of it for one image.
 """
@@ -24,10 +27,13 @@ from keras_dml.data.datasets import stanford_online_products
 from keras_dml.data.image_dataset import ImageDataset
 from keras_dml.data.image_folder import class_folders
 from keras_dml.data.image_folder import image_folder
+from keras_dml.data.loadable_dataset import LoadableDataset
+from keras_dml.data.ordered_batches import ordered_batches
 from keras_dml.data.shuffled_batches import shuffled_batches
 
 __all__ = [
     "ImageDataset",
+    "LoadableDataset",
     "cars196",
     "check_images",
     "class_balanced_batches",
@@ -39,6 +45,7 @@ __all__ = [
     "image_folder",
     "in_shop",
     "omniglot",
+    "ordered_batches",
     "preprocess_image",
     "shuffled_batches",
     "stanford_online_products",

@@ -1,22 +1,34 @@
 """Training batches: a few classes, several images of each."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_integer
 from keras_dml.data._pipeline.batches import augmented_batches
+from keras_dml.data._pipeline.batches import rows_to_train_on
+from keras_dml.data._pipeline.rows import checked_classes
 from keras_dml.data.image_dataset import ImageDataset
+from keras_dml.data.loadable_dataset import LoadableDataset
 
 
 def class_balanced_batches(
-    dataset: ImageDataset,
+    dataset: ImageDataset | tuple[npt.ArrayLike, npt.ArrayLike] | LoadableDataset,
     classes: int,
     images_per_class: int,
     *,
-    image_size: int = 224,
+    image_size: int | None = None,
     resize: int | None = None,
-    flip: bool = True,
+    flip: bool | None = None,
+    augment: keras.layers.Layer | Callable | Sequence[Any] | None = None,
     replacement: bool = False,
     cache: str | None = None,
     seed: int = 0,
@@ -26,8 +38,9 @@ def class_balanced_batches(
 
     Each pass over the result is one epoch of `len(dataset) // batch size` batches, at
     least one, drawn by `class_balanced_plan`; see there what an epoch is and what
-    happens to classes of few images. Images are resized to a square, cropped at random
-    and flipped at random.
+    happens to classes of few images. Image files are resized to a square, cropped at
+    random and flipped at random. Arrays and what `load` gives are taken as they are, of
+    any shape and dtype, but for what is asked for.
 
     Everything random is a function of the seed, the epoch, the step and the position
     in the batch. A pass that is left before its last batch, as Keras does to look at
@@ -35,16 +48,29 @@ def class_balanced_batches(
     ahead, that look uses up an epoch of three batches or fewer.)
 
     Args:
-        dataset: the training images.
+        dataset: the training images: an `ImageDataset`; a tuple (x, labels) of arrays
+            or memory maps, of one row for each label; or anything with labels and
+            `load(rows)`, as `LoadableDataset` describes. The labels are (n,) integers
+            from 0 without gaps.
         classes: classes in a batch. The paper's batches of 75 have 3 (CUB, Cars) or
             15 (Stanford Online Products, In-Shop).
         images_per_class: images of each; the paper's 25 and 5.
-        image_size: side of the crop, the model's input, in pixels.
+        image_size: side of the crop, the model's input, in pixels; None: 224 for image
+            files, and other data is not cropped.
         resize: side in pixels that images are resized to before the crop; None: the
-            paper's proportion, 256 to 224.
-        flip: flip half of the images left to right. Turn it off for letters.
+            paper's proportion, 256 to 224, for image files, and other data is not
+            resized.
+        flip: flip half of the images left to right; None: of image files alone. Turn it
+            off for letters.
+        augment: what changes each image after crop and flip: a Keras layer, such as
+            `keras.layers.RandAugment()`, a function (images, seed), or a list of
+            these, one after another. Each gets an image as a batch of one, (1, ...),
+            and gives one, of the same shape for all images; a layer gives float32. A
+            function draws from the seed, (2,) int32, another for every image, with
+            `tf.random.stateless_uniform` and its like. Layers need Keras 3; `MixUp` and
+            `CutMix`, which mix classes, and `AugMix` are refused.
         replacement: draw classes and images as the paper's released code does.
-        cache: keep the resized images, so that an epoch costs only crop and flip:
+        cache: keep the resized image files, so that an epoch costs only crop and flip:
             "memory" (fastest; while it is filled and handed to TensorFlow it takes
             about three times `images * resize² * 3` bytes, so use "disk" for sets
             that come near that), "disk" (found again by later runs) or None (decode
@@ -57,12 +83,14 @@ def class_balanced_batches(
 
     Returns:
         A data set of known cardinality of (images, labels): (batch, image_size,
-        image_size, 3) uint8 RGB and (batch,) int64. The images of a class are next to
-        each other.
+        image_size, 3) uint8 RGB, or (batch, ...) as the data or `augment` gives them,
+        and (batch,) int64. The images of a class are next to each other.
 
     Raises:
-        ValueError: if an argument is out of range, the data set has fewer classes
-            than a batch needs, or, with a cache, an image can't be decoded.
+        ValueError: if an argument is out of range, the data set is not one of these or
+            not whole, it has fewer classes than a batch needs, `augment` can't be
+            applied or gives two results for one seed, or, with a cache, an image can't
+            be decoded.
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
 
@@ -73,28 +101,40 @@ def class_balanced_batches(
         >>> images, labels = next(iter(batches))
         >>> images.shape, labels.shape
         (TensorShape([6, 28, 28, 3]), TensorShape([6]))
+
+        Arrays, each image turned a little:
+
+        >>> x = np.zeros((24, 32, 32, 3), np.uint8)
+        >>> batches = class_balanced_batches(
+        ...     (x, train.labels), 3, 2, augment=keras.layers.RandomRotation(0.05)
+        ... )
+        >>> batches.element_spec[0].shape
+        TensorShape([6, 32, 32, 3])
     """
     classes = checked_integer(classes, "classes", 1)
     images_per_class = checked_integer(images_per_class, "images_per_class", 1)
     replacement = checked_bool(replacement, "replacement")
-    if classes > len(dataset.class_names):
+    rows = rows_to_train_on(dataset)
+    count = rows.labels.max() + 1
+    if classes > count:
         raise ValueError(
             f"a batch of classes={classes} needs as many classes; the data set has "
-            f"{len(dataset.class_names)}. Ask for fewer classes or add some."
+            f"{count}. Ask for fewer classes or add some."
         )
 
     def plan_of_epoch(epoch):
         return class_balanced_plan(
-            dataset.labels, classes, images_per_class, seed, epoch, replacement
+            rows.labels, classes, images_per_class, seed, epoch, replacement
         )
 
     return augmented_batches(
-        dataset,
+        rows,
         plan_of_epoch,
         classes * images_per_class,
         image_size=image_size,
         resize=resize,
         flip=flip,
+        augment=augment,
         cache=cache,
         seed=seed,
         initial_step=initial_step,
@@ -102,7 +142,7 @@ def class_balanced_batches(
 
 
 def class_balanced_plan(
-    labels: np.ndarray,
+    labels: npt.ArrayLike,
     classes: int,
     images_per_class: int,
     seed: int,
@@ -137,8 +177,9 @@ def class_balanced_plan(
         class are next to each other.
 
     Raises:
-        ValueError: if an argument is out of range, or a label below the largest does
-            not occur.
+        ValueError: if an argument is out of range, or the labels are empty, no
+            integers, of several dimensions, negative, or one below the largest does not
+            occur.
 
     Example:
         >>> labels = np.repeat([0, 1, 2], 4)
@@ -147,16 +188,13 @@ def class_balanced_plan(
         array([[2, 2, 2, 1, 1, 1],
                [0, 0, 0, 1, 1, 1]])
     """
+    labels = checked_classes(labels)
     sizes = np.bincount(labels)
     classes = checked_integer(classes, "classes", 1, len(sizes))
     images_per_class = checked_integer(images_per_class, "images_per_class", 1)
     checked_integer(seed, "seed", 0)
     checked_integer(epoch, "epoch", 0)
-    if not sizes.all():
-        raise ValueError(
-            f"labels must hold each integer from 0 to {len(sizes) - 1}; "
-            f"{sizes.argmin()} does not occur. Number the classes from 0 without gaps."
-        )
+    replacement = checked_bool(replacement, "replacement")
     rng = np.random.default_rng((seed, epoch, 0))
     by_class = np.argsort(labels, kind="stable")
     starts = np.cumsum(sizes) - sizes

@@ -13,6 +13,7 @@ from keras_dml._checks import checked_number
 from keras_dml.data._pipeline.images import center_crop
 from keras_dml.data._pipeline.images import read_in_order
 from keras_dml.data._pipeline.images import resized_side
+from keras_dml.data._pipeline.rows import check_queries
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,17 +82,8 @@ class ImageDataset:
         object.__setattr__(self, "labels", labels.astype(np.int64))
         object.__setattr__(self, "class_names", names)
         if self.is_query is not None:
-            self._check_queries(np.asarray(self.is_query))
-
-    def _check_queries(self, is_query):
-        if is_query.dtype != bool or is_query.shape != self.paths.shape:
-            raise ValueError(
-                f"is_query must hold one boolean for each of the {len(self)} images; "
-                f"got shape {is_query.shape}, dtype {is_query.dtype}."
-            )
-        if is_query.all() or not is_query.any():
-            raise ValueError("is_query must mark some images as queries, not all.")
-        object.__setattr__(self, "is_query", is_query)
+            is_query = check_queries(self.is_query, len(paths), "images")
+            object.__setattr__(self, "is_query", is_query)
 
     def __len__(self) -> int:
         """The number of images."""

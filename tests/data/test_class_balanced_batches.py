@@ -509,6 +509,12 @@ def test_replacement_reaches_all_images_of_unequal_classes():
         ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
         ({"epoch": 0.5}, "epoch must be an integer of at least 0; got 0.5"),
         ({"labels": [0, 2, 2]}, "each integer from 0 to 2; 1 does not occur"),
+        ({"labels": [0, 2**60]}, "0 to 1152921504606846976; 1 does not occur"),
+        ({"labels": [-1, 0, 0]}, "labels must be at least 0; got -1"),
+        ({"labels": [0.0, 1.0]}, "labels must be integers; got dtype float64"),
+        ({"labels": []}, r"at least one; got shape \(0,\)"),
+        ({"labels": np.eye(3)}, "one-hot labels"),
+        ({"replacement": 1}, "replacement must be True or False; got 1"),
     ],
 )
 def test_plan_refuses_arguments_out_of_range(arguments, message):

@@ -1,9 +1,13 @@
 """Training batches from a plan of which images each holds, and the pixel cache."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,28 +16,50 @@ from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_integer
 from keras_dml._files import atomic_file
 from keras_dml._files import default_cache_dir
-from keras_dml.data._pipeline.images import random_crop_and_flip
+from keras_dml.data._pipeline.augmentation import Augmentation
+from keras_dml.data._pipeline.augmentation import draw_seeds
+from keras_dml.data._pipeline.images import random_crop
+from keras_dml.data._pipeline.images import random_flip
 from keras_dml.data._pipeline.images import read_all_images
 from keras_dml.data._pipeline.images import read_images
+from keras_dml.data._pipeline.images import resize_image
 from keras_dml.data._pipeline.images import resized_side
+from keras_dml.data._pipeline.rows import Rows
+from keras_dml.data._pipeline.rows import checked_classes
+from keras_dml.data._pipeline.rows import checked_crop
+from keras_dml.data._pipeline.rows import checked_rows
 from keras_dml.data.image_dataset import ImageDataset
 
 _CACHES = (None, "memory", "disk")
 
 
+def rows_to_train_on(dataset: Any) -> ImageDataset | Rows:
+    """Returns a training set that has `labels` and a length, once known to be whole.
+
+    Raises:
+        ValueError: if it is none of the kinds that `class_balanced_batches` takes, or
+            its labels don't number the classes from 0 without gaps.
+    """
+    if isinstance(dataset, ImageDataset):
+        return dataset
+    rows = checked_rows(dataset)
+    return dataclasses.replace(rows, labels=checked_classes(rows.labels))
+
+
 def augmented_batches(
-    dataset: ImageDataset,
+    dataset: ImageDataset | Rows,
     plan_of_epoch: Callable[[int], np.ndarray],
     batch_size: int,
     *,
-    image_size: int,
+    image_size: int | None,
     resize: int | None,
-    flip: bool,
+    flip: bool | None,
+    augment: keras.layers.Layer | Callable | Sequence[Any] | None,
     cache: str | None,
     seed: int,
     initial_step: int,
 ) -> tf.data.Dataset:
-    """Batches of images, cropped and flipped at random, for `model.fit`.
+    """Batches of images, cropped, flipped and augmented at random, for `model.fit`.
 
     What `class_balanced_batches` and `shuffled_batches` share. Each pass over the
     result is one epoch. Everything random is a function of the seed, the epoch, the
@@ -41,32 +67,55 @@ def augmented_batches(
     that is left before its last batch, the next starts the same epoch again.
 
     Args:
-        dataset: the training images.
+        dataset: the training images, or rows of another kind.
         plan_of_epoch: called with the number of an epoch, from 0; gives the
             (steps, batch_size) int64 rows of the data set that make up its batches,
             where steps is `len(dataset) // batch_size`, at least 1.
         batch_size: images in a batch.
-        image_size: side of the crop in pixels.
+        image_size: side of the crop in pixels; None: 224 for files, none for rows.
         resize: side in pixels that images are resized to before the crop; None: the
-            paper's proportion, 256 to 224.
-        flip: flip half of the images left to right.
-        cache: where resized images are kept: "memory", "disk" or None.
+            paper's proportion, 256 to 224, for files, not at all for rows.
+        flip: flip half of the images left to right; None: of files alone.
+        augment: layers and functions for `Augmentation`, or None.
+        cache: where resized files are kept: "memory", "disk" or None.
         seed: 0 or more.
         initial_step: batches that were trained on before, 0 or more.
 
     Returns:
-        A data set of known cardinality of (images, labels): (batch_size, image_size,
-        image_size, 3) uint8 RGB and (batch_size,) int64.
+        A data set of known cardinality of (x, labels): (batch_size, ...), and
+        (batch_size,) int64.
 
     Raises:
         ValueError: if an argument is out of range.
     """
-    checked_choice(cache, "cache", _CACHES)
-    flip = checked_bool(flip, "flip")
     seed = checked_integer(seed, "seed", 0)
     first_step = checked_integer(initial_step, "initial_step", 0)
-    resize = resized_side(image_size, resize)
+    is_files = isinstance(dataset, ImageDataset)
+    checked_choice(cache, "cache", _CACHES)
+    if cache is not None and not is_files:
+        raise ValueError(f"cache={cache!r} is for image files; leave it out here.")
+    flip = is_files if flip is None else checked_bool(flip, "flip")
+    if isinstance(dataset, Rows):
+        image_size, resize = checked_crop(dataset.shape, image_size, resize, flip)
+        example = tf.constant(np.asarray(dataset.load(np.zeros(1, np.int64)))[0])
+        if resize is not None:
+            example = resize_image(example, resize)
+    else:
+        image_size = 224 if image_size is None else image_size
+        side = resized_side(image_size, resize)
+        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3))
+        example = tf.constant(noise, tf.uint8)
     steps = max(1, len(dataset) // batch_size)
+
+    def crop_and_flip(image, draws):
+        if image_size is not None:
+            image = random_crop(image, image_size, draws[:2])
+        return random_flip(image, draws[2]) if flip else image
+
+    example = crop_and_flip(example, tf.constant((0.0, 0.0, 1.0)))
+    augmentation = Augmentation([] if augment is None else augment, example)
+    # TensorFlow crashes where it splits a batch of tensors without elements.
+    seeds_of_image = max(1, augmentation.seeds)
 
     def planned_batches():
         plan = None
@@ -76,7 +125,9 @@ def augmented_batches(
                 plan = plan_of_epoch(epoch)
             rng = np.random.default_rng((seed, epoch, step_of_epoch + 1))
             draws = rng.random((batch_size, 3), np.float32)
-            yield plan[step_of_epoch], np.full(batch_size, step), draws
+            rng = np.random.default_rng((seed, epoch, step_of_epoch + 1, 1))
+            seeds = draw_seeds(rng, batch_size, seeds_of_image)
+            yield plan[step_of_epoch], np.full(batch_size, step), draws, seeds
 
     def advance_after_last(steps_of_batch, labels):
         nonlocal first_step
@@ -90,29 +141,47 @@ def augmented_batches(
             tf.TensorSpec((batch_size,), tf.int64),
             tf.TensorSpec((batch_size,), tf.int64),
             tf.TensorSpec((batch_size, 3), tf.float32),
+            tf.TensorSpec((batch_size, seeds_of_image, 2), tf.int32),
         ),
     )
 
-    def augment(image, index, step, draws):
-        return random_crop_and_flip(image, image_size, draws, flip)
+    def of_file(image, index, step, draws, seeds):
+        return crop_and_flip(image, draws)
 
-    if cache is None:
-        batches = read_images(
-            batches, steps * batch_size, batch_size, dataset.paths, resize, augment
-        )
+    def of_cropped(image, index, step, draws, seeds):
+        return augmentation(image, seeds)
+
+    def of_resized(image, index, step, draws, seeds):
+        return augmentation(crop_and_flip(image, draws), seeds)
+
+    def of_row(row, index, step, draws, seeds):
+        image = row if resize is None else resize_image(row, resize)
+        return of_resized(image, index, step, draws, seeds)
+
+    if isinstance(dataset, Rows):
+        batches = dataset.read(batches)
+        if image_size is not None or resize is not None or flip or augment:
+            batches = _map_images(of_row, batches, batch_size)
+    elif cache is not None:
+        pixels = resized_images(dataset.paths, side, cache)
+        batches = _read_cached_images(batches, batch_size, pixels, of_resized)
     else:
-        pixels = resized_images(dataset.paths, resize, cache)
-        batches = _read_cached_images(batches, batch_size, pixels, augment)
+        batches = read_images(
+            batches, steps * batch_size, batch_size, dataset.paths, side, of_file
+        )
+        # Apart, as what can't be read is known by the errors of reading.
+        if augment:
+            batches = _map_images(of_cropped, batches, batch_size)
     with tf.device("CPU"):
         labels = tf.constant(dataset.labels)
 
-    def deliver(images, indices, steps, draws):
+    def deliver(images, indices, steps, draws, seeds):
         # Runs when the batch is asked for, after all prefetching, so that only batches
         # that were taken count.
         labels_of_batch = tf.numpy_function(
             advance_after_last, (steps, tf.gather(labels, indices)), tf.int64
         )
-        images = tf.ensure_shape(images, (batch_size, image_size, image_size, 3))
+        images = tf.ensure_shape(images, (batch_size, *augmentation.shape))
         return images, tf.ensure_shape(labels_of_batch, (batch_size,))
 
     options = tf.data.Options()
@@ -128,9 +197,25 @@ def augmented_batches(
     )
 
 
+def _map_images(transform, batches, batch_size):
+    """Transforms the images of batches (images, ...) on all cores, in order."""
+
+    def change(image, *rest):
+        return transform(image, *rest), *rest
+
+    # Images are transformed in parallel already; see read_images.
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return (
+        batches.unbatch()
+        .map(change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size)
+        .with_options(options)
+    )
+
+
 def _read_cached_images(batches, batch_size, pixels, transform):
     """Does what `read_images` does, from pixels held in an array."""
-    shape = pixels.shape[1:]
     if isinstance(pixels, np.memmap):
 
         def image_at(index):
@@ -144,12 +229,11 @@ def _read_cached_images(batches, batch_size, pixels, transform):
         def image_at(index):
             return tensor[index]
 
-    def read(index, *rest):
-        image = tf.ensure_shape(image_at(index), shape)
-        return transform(image, index, *rest), index, *rest
+    def read(index, *row):
+        return transform(tf.ensure_shape(image_at(index), pixels.shape[1:]), *row)
 
-    rows = batches.unbatch().map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    return rows.batch(batch_size)
+    batches = batches.map(lambda indices, *rest: (indices, indices, *rest))
+    return _map_images(read, batches, batch_size)
 
 
 def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:

@@ -113,49 +113,52 @@ def resize_image(image: tf.Tensor, side: int) -> tf.Tensor:
     """Resizes one image to a square, with antialiased bilinear interpolation.
 
     Args:
-        image: (height, width, 3) uint8.
+        image: (height, width, channels), or a batch of them, (batch, ...).
         side: in pixels.
 
     Returns:
-        (side, side, 3) uint8, rounded; within one gray level of Pillow's.
+        (side, side, channels) of the image's dtype, integers rounded; of uint8, within
+        one gray level of Pillow's.
     """
     resized = tf.image.resize(image, (side, side), antialias=True)
-    return tf.cast(tf.round(resized), tf.uint8)
+    if image.dtype.is_integer:
+        resized = tf.round(resized)
+    return tf.cast(resized, image.dtype)
 
 
 def crop_image(
     image: tf.Tensor, image_size: int, top: int | tf.Tensor, left: int | tf.Tensor
 ) -> tf.Tensor:
-    """Crops the (image_size, image_size, 3) square whose corner is (top, left)."""
-    return tf.slice(image, (top, left, 0), (image_size, image_size, 3))
+    """Crops the square whose corner is (top, left) from one image."""
+    return tf.slice(image, (top, left, 0), (image_size, image_size, image.shape[2]))
 
 
 def center_crop(image: tf.Tensor, image_size: int) -> tf.Tensor:
-    """Crops the center (image_size, image_size, 3) of a square image."""
-    margin = (image.shape[0] - image_size) // 2
-    return crop_image(image, image_size, margin, margin)
+    """Crops the center square of an image, or of each in a batch, (..., channels)."""
+    top, left = ((side - image_size) // 2 for side in image.shape[-3:-1])
+    return image[..., top : top + image_size, left : left + image_size, :]
 
 
-def random_crop_and_flip(
-    image: tf.Tensor, image_size: int, draws: tf.Tensor, flip: bool
-) -> tf.Tensor:
-    """Crops a square at a random place, and flips half of the images left to right.
+def random_crop(image: tf.Tensor, image_size: int, draws: tf.Tensor) -> tf.Tensor:
+    """Crops a square at a random place.
 
     Args:
-        image: (side, side, 3).
+        image: (height, width, channels).
         image_size: side of the crop in pixels.
-        draws: (3,) uniform in [0, 1): row, column, and a flip where below 0.5.
-        flip: whether images may be flipped.
+        draws: (2,) uniform in [0, 1): row and column.
 
     Returns:
-        (image_size, image_size, 3), of the image's dtype.
+        (image_size, image_size, channels), of the image's dtype.
     """
-    places = tf.cast(image.shape[0] - image_size + 1, draws.dtype)
-    corner = tf.cast(tf.floor(draws[:2] * places), tf.int32)
-    cropped = crop_image(image, image_size, corner[0], corner[1])
-    if not flip:
-        return cropped
-    return tf.cond(draws[2] < 0.5, lambda: tf.reverse(cropped, [1]), lambda: cropped)
+    height, width, _ = image.shape
+    places = tf.constant((height - image_size + 1, width - image_size + 1), draws.dtype)
+    corner = tf.cast(tf.floor(draws * places), tf.int32)
+    return crop_image(image, image_size, corner[0], corner[1])
+
+
+def random_flip(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+    """Flips an image left to right where the draw, uniform in [0, 1), is below 0.5."""
+    return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def read_images(
