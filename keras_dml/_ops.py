@@ -287,6 +287,20 @@ def number_of_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def check_can_export() -> None:
+    """Checks that Keras runs on TensorFlow, which writes a SavedModel.
+
+    Raises:
+        ValueError: if it runs on another backend.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ValueError(
+            f"a SavedModel is not written with KERAS_BACKEND={backend}: where "
+            "KERAS_BACKEND=tensorflow, load the model's .keras file and export that."
+        )
+
+
 def number_of_shards() -> int:
     """Gives how many pieces `keras.distribution` cuts a batch into, on JAX."""
     if keras.backend.backend() != "jax":

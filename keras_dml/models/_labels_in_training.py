@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_dml._ops import Tensor
+from keras_dml._ops import check_can_export
 from keras_dml._ops import integer_labels
 
 
@@ -69,6 +70,17 @@ class LabelsInTraining(keras.Model):
                 raise ValueError(f"{self.name} needs labels to train on; got y=None.")
             data = ((x, integer_labels(y)), y, sample_weight)
         return super().train_step(*state, data)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Writes what prediction computes, as every Keras model does.
+
+        Raises:
+            ValueError: if Keras runs on another backend than TensorFlow.
+        """
+        check_can_export()
+        inputs = self.embedder.inputs[0]
+        outputs = self(inputs, training=False)
+        keras.Model(inputs, outputs).export(filepath, *args, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles the model as it was when saved; Keras leaves that to overrides."""

@@ -10,6 +10,7 @@ from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
 from keras_dml._files import atomic_folder
 from keras_dml._files import check_new_folder
+from keras_dml._ops import check_can_export
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
 
@@ -50,12 +51,7 @@ def export(
         >>> outputs["embedding"].shape, outputs["code"].shape
         (TensorShape([1, 16]), TensorShape([1, 2]))
     """
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise ValueError(
-            f"a SavedModel is not written with KERAS_BACKEND={backend}: where "
-            "KERAS_BACKEND=tensorflow, load the model's .keras file and export that."
-        )
+    check_can_export()
     folder = pathlib.Path(folder)
     if folder.exists():
         raise FileExistsError(

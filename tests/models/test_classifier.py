@@ -430,3 +430,31 @@ def test_a_loss_of_drawn_cosines_that_is_no_softmax_is_refused(loss):
     model = Classifier(embedder(), Proxies(CLASSES))
     model.compile("sgd", losses.ProxyAnchor())
     assert np.isfinite(model.fit(*data(), **OPTIONS).history["loss"]).all()
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow writes a SavedModel"
+)
+def test_export_serves_what_prediction_gives(tmp_path):
+    import tensorflow as tf
+
+    x, _ = data()
+    model = classifier(0.5)
+    model.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(
+        exported.serve(x), model.predict(x, verbose=0), 1e-4, 1e-5
+    )
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_export_on_other_backends_is_refused_with_the_way_out(
+    backend, tmp_path, monkeypatch
+):
+    model = classifier(0.5)
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with pytest.raises(
+        ValueError, match=f"KERAS_BACKEND={backend}: where KERAS_BACKEND=tensorflow, "
+    ):
+        model.export(tmp_path / "exported")
+    assert list(tmp_path.iterdir()) == []
