@@ -13,14 +13,17 @@ Functions take arrays and return Python numbers. Two conventions hold for all of
   an integer key would become a string, and one figure has one name. A share is from 0
   to 1.
 
-`embed` makes the arrays, and the callback `RetrievalEvaluation` measures during `fit`.
-Inside, `_ranking/` is the exact engine and `_labels.py` numbers classes of any kind.
+`embed` makes the arrays, `embed_query_and_gallery` all four of them, and the callback
+`RetrievalEvaluation` measures during `fit`. Inside, `_ranking/` is the exact engine,
+`_labels.py` numbers classes of any kind, and `_labeled_batches.py` reads data sets of
+any kind for the model.
 """
 
 from keras_dml.evaluation.clustering import k_means
 from keras_dml.evaluation.clustering import normalized_mutual_information
 from keras_dml.evaluation.embed import binary_codes
 from keras_dml.evaluation.embed import embed
+from keras_dml.evaluation.embed import embed_query_and_gallery
 from keras_dml.evaluation.index_metrics import SearchIndex
 from keras_dml.evaluation.index_metrics import agreement
 from keras_dml.evaluation.index_metrics import index_metrics
@@ -40,6 +43,7 @@ __all__ = [
     "agreement",
     "binary_codes",
     "embed",
+    "embed_query_and_gallery",
     "format_table",
     "index_metrics",
     "k_means",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,17 +11,24 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_dml._checks import checked_floats
-from keras_dml._checks import image_side
 from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
+from keras_dml.evaluation._labeled_batches import labeled_batches
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from keras_dml.data import ImageDataset
+    from keras_dml.data import LoadableDataset
 
 
 def embed(
     embedder: keras.Model,
-    dataset: ImageDataset,
+    dataset: ImageDataset
+    | tuple[npt.ArrayLike, npt.ArrayLike]
+    | LoadableDataset
+    | tf.data.Dataset
+    | keras.utils.Sequence,
     resize: int | None = None,
     batch_size: int = 100,
     verbose: str | int = "auto",
@@ -34,34 +42,103 @@ def embed(
     that, and a batch has more images than `batch_size` if that does not divide.
 
     Args:
-        embedder: a model from (batch, side, side, 3) RGB pixels, 0 to 255, to
-            (batch, dim) embeddings.
-        dataset: a `keras_dml.data.ImageDataset`, or anything else whose
-            `images(image_size, resize, batch_size)` gives batches of such pixels.
-        resize: side that images are resized to before the center is cropped; default
-            as the paper's 256 to 224.
-        batch_size: images in a batch.
+        embedder: a model from images, (batch, side, side, 3) RGB pixels from 0 to 255,
+            or whatever else the data set holds, to (batch, dim) embeddings.
+        dataset: an `ImageDataset`; arrays (x, labels); what
+            `keras_dml.data.LoadableDataset` describes; or batches of (x, labels), as a
+            finite `tf.data.Dataset` or `keras.utils.PyDataset`, in the order that it
+            gives them.
+        resize: side that images are resized to before the center is cropped to the
+            model's input; None: the paper's 256 to 224 for image files, and other data
+            is taken as it is. Not for batches.
+        batch_size: images in a batch, but for batches given.
         verbose: Keras's progress bar: 0 for none.
 
     Returns:
         (images, dim) float32.
 
     Raises:
-        ValueError: if the model does not take square images of a fixed size.
+        ValueError: if the data set is none of these, or not whole, or endless, or its
+            images don't fit the model, or the model takes no square images of a fixed
+            size where image files are resized to it.
 
     Example:
         >>> embed(embedder, test, verbose=0).shape
         (24, 16)
+        >>> pixels = np.zeros((5, 28, 28, 3), np.uint8)
+        >>> embed(embedder, (pixels, [0, 0, 1, 1, 1]), verbose=0).shape
+        (5, 16)
     """
+    return _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose)[0]
+
+
+def embed_query_and_gallery(
+    embedder: keras.Model,
+    dataset: ImageDataset
+    | tuple[npt.ArrayLike, npt.ArrayLike]
+    | LoadableDataset
+    | tf.data.Dataset
+    | keras.utils.Sequence,
+    resize: int | None = None,
+    batch_size: int = 100,
+    verbose: str | int = "auto",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Embeds a data set as the measures take it, images and labels read in one pass.
+
+    So a data set whose order differs from pass to pass is measured rightly too.
+
+    Args:
+        embedder: as in `embed`.
+        dataset: as in `embed`.
+        resize: as in `embed`.
+        batch_size: as in `embed`.
+        verbose: Keras's progress bar: 0 for none.
+
+    Returns:
+        (queries, query_labels, gallery, gallery_labels), the first four arguments of
+        `recall_at_k` and the other measures. The gallery and its labels are None unless
+        the data set has `is_query`: each image queries all the others.
+
+    Raises:
+        ValueError: where `embed` raises.
+
+    Example:
+        >>> figures = recall_at_k(
+        ...     *embed_query_and_gallery(embedder, test, verbose=0), ks=(1, 2)
+        ... )
+        >>> list(figures)
+        ['recall@1', 'recall@2']
+    """
+    embeddings, labels = _embeddings_and_labels(
+        embedder, dataset, resize, batch_size, verbose
+    )
+    is_query = getattr(dataset, "is_query", None)
+    if is_query is None:
+        return embeddings, labels, None, None
+    is_query = np.asarray(is_query)
+    return (
+        embeddings[is_query],
+        labels[is_query],
+        embeddings[~is_query],
+        labels[~is_query],
+    )
+
+
+def _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose):
     for variable in embedder.non_trainable_variables:
         variable.assign(ops.convert_to_numpy(variable))
     shards = number_of_shards()
     batch_size = -(-batch_size // shards) * shards
-    images = dataset.images(image_side(embedder), resize, batch_size)
-    if shards == 1:
-        return embedder.predict(images, verbose=verbose)
-    images = images.map(functools.partial(_padded, shards=shards))
-    return embedder.predict(images, verbose=verbose)[: len(dataset)]
+    batches, labels_of_pass = labeled_batches(embedder, dataset, resize, batch_size)
+    if shards > 1:
+        batches = batches.rebatch(batch_size)
+        batches = batches.map(functools.partial(_padded, shards=shards))
+    with warnings.catch_warnings():
+        # Said of every data set whose number of batches is not known beforehand.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        embeddings = embedder.predict(batches, verbose=verbose)
+    labels = labels_of_pass()
+    return embeddings[: len(labels)], labels
 
 
 def _padded(images, shards):

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 import keras
+import numpy.typing as npt
 
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
-from keras_dml.evaluation.embed import embed
+from keras_dml.evaluation._labeled_batches import labeled_batches
+from keras_dml.evaluation.embed import embed_query_and_gallery
 from keras_dml.evaluation.recall import recall_at_k
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from keras_dml.data import ImageDataset
+    from keras_dml.data import LoadableDataset
 
 
 class RetrievalEvaluation(keras.callbacks.Callback):
@@ -30,20 +35,22 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     Args:
         embedder: the model from images to embeddings that shares its layers with the
             one in training.
-        dataset: images of classes that are not trained on. If its `is_query` is set,
-            the queries search the gallery; otherwise each image searches all others.
+        dataset: images of classes that are not trained on: an `ImageDataset`, arrays
+            (x, labels), or anything else that `embed` takes. If it has `is_query`, the
+            queries search the gallery; otherwise each image searches all others.
         ks: the ranks K, distinct and at least 1. The default is the paper's for CUB-200
             and Cars-196.
         every: measure after epochs `every`, `2 * every` and so on, and the first of
             each `fit`.
         prefix: "val" for classes set aside from training; "test" for the test set,
             whose figures must not choose anything.
-        resize: side that images are resized to before the center is cropped; default
-            as the paper's 256 to 224.
-        batch_size: images in a batch.
+        resize: side that images are resized to before the center is cropped; None: as
+            the paper's 256 to 224 for image files, and not at all for other data.
+        batch_size: images in a batch, but for batches given.
 
     Raises:
-        ValueError: if `ks` or `every` is out of range.
+        ValueError: if `ks` or `every` is out of range, the data set is of another kind,
+            not whole, endless or of one image, or it doesn't fit the model.
 
     Example:
         >>> batches = keras_dml.data.class_balanced_batches(
@@ -60,7 +67,11 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     def __init__(
         self,
         embedder: keras.Model,
-        dataset: ImageDataset,
+        dataset: ImageDataset
+        | tuple[npt.ArrayLike, npt.ArrayLike]
+        | LoadableDataset
+        | tf.data.Dataset
+        | keras.utils.Sequence,
         ks: Sequence[int] = (1, 2, 4, 8),
         every: int = 1,
         prefix: str = "val",
@@ -76,6 +87,10 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.resize = resize
         self.batch_size = batch_size
         self._measure_next = True
+        _, labels = labeled_batches(embedder, dataset, resize, batch_size)
+        labels = labels()
+        if labels is not None and len(labels) < 2:
+            raise ValueError("dataset has one image; Recall@K needs at least 2.")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Notes that the first epoch of this `fit` comes, whatever its number is."""
@@ -86,11 +101,9 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         recalls = {f"recall@{k}": math.nan for k in self.ks}
         if self._measure_next or (epoch + 1) % self.every == 0:
             self._measure_next = False
-            embeddings = embed(
+            embedded = embed_query_and_gallery(
                 self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
             )
-            recalls = recall_at_k(
-                *self.dataset.query_and_gallery(embeddings), ks=self.ks
-            )
+            recalls = recall_at_k(*embedded, ks=self.ks)
         if logs is not None:
             logs.update({f"{self.prefix}_{name}": r for name, r in recalls.items()})

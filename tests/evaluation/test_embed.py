@@ -61,15 +61,6 @@ def test_progress_is_silent_when_asked(embedder, noise, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_any_data_set_with_images_will_do(embedder):
-    class Blank:
-        def images(self, image_size, resize, batch_size):
-            assert (image_size, resize, batch_size) == (SIDE, 17, 3)
-            return np.zeros((4, image_size, image_size, 3))
-
-    assert embed(embedder, Blank(), 17, 3, verbose=0).shape == (4, 5)
-
-
 @pytest.mark.parametrize("shape", [(None, None, 3), (14, 16, 3), (588,)])
 def test_model_without_a_square_input_of_fixed_size_is_refused(noise, shape):
     inputs = keras.Input(shape)

@@ -1,0 +1,163 @@
+"""Data sets of any kind as the batches that a model predicts, and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dml._checks import image_side
+
+
+def labeled_batches(
+    embedder: keras.Model, dataset: Any, resize: int | None, batch_size: int
+) -> tuple[Any, Callable[[], np.ndarray | None]]:
+    """Returns batches for `embedder.predict`, and a function that gives their labels.
+
+    Args:
+        embedder: the model.
+        dataset: an `ImageDataset`, arrays (x, labels), what `LoadableDataset`
+            describes, or batches of (x, labels).
+        resize: side that images are resized to before the crop, or None.
+        batch_size: rows in a batch, but for batches given.
+
+    Returns:
+        (batches, labels): a `tf.data.Dataset` of x, and a function that gives the (n,)
+        labels, of batches those of the last pass, None before it.
+
+    Raises:
+        ValueError: if the data set is none of these, or not whole, or endless, or it
+            doesn't fit the model.
+    """
+    import tensorflow as tf  # Evaluation alone does without it on other backends.
+
+    from keras_dml import data
+
+    if isinstance(dataset, tf.data.Dataset | keras.utils.Sequence):
+        if resize is not None:
+            raise ValueError(
+                f"resize={resize} is not for batches: resize their images where they "
+                "are made."
+            )
+        batches, labels = _record_labels(dataset)
+    else:
+        is_files = isinstance(dataset, data.ImageDataset)
+        crops = is_files or resize is not None
+        batches = data.ordered_batches(
+            dataset,
+            image_size=image_side(embedder) if crops else None,
+            resize=resize,
+            batch_size=batch_size,
+        ).map(lambda x, labels: x)
+        given = dataset[1] if isinstance(dataset, tuple) else dataset.labels
+
+        def labels():
+            return np.asarray(given)
+
+    _check_fits(embedder, batches.element_spec)
+    return batches, labels
+
+
+def _record_labels(dataset):
+    import tensorflow as tf
+
+    spec, count = _checked_batches(dataset)
+    of_last_pass = None
+
+    def read():
+        nonlocal of_last_pass
+        # Each pass has a list of its own, as one that was left may still be reading.
+        of_last_pass = of_this_pass = []
+        batches = (
+            dataset
+            if isinstance(dataset, tf.data.Dataset)
+            else (dataset[batch] for batch in range(count))
+        )
+        for x, labels in batches:
+            of_this_pass.append(np.asarray(labels))
+            yield x
+
+    def labels():
+        return None if of_last_pass is None else np.concatenate(of_last_pass)
+
+    batches = tf.data.Dataset.from_generator(read, output_signature=spec)
+    if count is not None:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+    return batches.prefetch(tf.data.AUTOTUNE), labels
+
+
+def _checked_batches(dataset):
+    """Gives the spec of x, and how many batches there are, None where unknown."""
+    import tensorflow as tf
+
+    if isinstance(dataset, tf.data.Dataset):
+        element, count = dataset.element_spec, int(dataset.cardinality())
+        if count == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "dataset must end, as each of its images is measured once; this "
+                "tf.data.Dataset is infinite. Leave out repeat()."
+            )
+        count = None if count == tf.data.UNKNOWN_CARDINALITY else count
+    else:
+        try:
+            count = len(dataset)
+        except (TypeError, AttributeError, NotImplementedError):
+            raise ValueError(
+                "dataset must end, as each of its images is measured once; this "
+                f"{type(dataset).__name__} has no length. Give it `__len__`."
+            ) from None
+        element = dataset[0] if count else None
+    if count == 0:
+        raise ValueError("dataset holds no batches.")
+    if not isinstance(element, tuple) or len(element) != 2:
+        raise ValueError(
+            "dataset must give pairs (x, labels) of batches; an element is "
+            f"{_described(element)}."
+        )
+    if not isinstance(dataset, tf.data.Dataset):
+        x, labels = map(np.asarray, element)
+        element = tf.TensorSpec((None, *x.shape[1:]), x.dtype), labels
+    x, labels = element
+    if not isinstance(x, tf.TensorSpec):
+        raise ValueError(
+            f"dataset must give one tensor as x; it gives {_described(x)}."
+        )
+    shape = tf.TensorShape(labels.shape)
+    rank = 1 if shape.rank is None else shape.rank
+    if rank == 0:
+        raise ValueError(
+            "dataset must give batches; it gives single images. Use batch(100)."
+        )
+    if rank > 1:
+        raise ValueError(
+            f"dataset must give one label for each image; got labels of shape "
+            f"{tuple(shape)}, as of one-hot labels. Map them with "
+            "tf.argmax(labels, axis=1)."
+        )
+    return x, count
+
+
+def _described(element):
+    if isinstance(element, tuple | list | dict):
+        return f"a {type(element).__name__} of {len(element)}"
+    return f"a {type(element).__name__}"
+
+
+def _check_fits(embedder, spec):
+    """Raises where a model doesn't take batches of a spec."""
+    taken = getattr(embedder, "input_shape", None)
+    if not isinstance(taken, tuple) or spec.shape.rank is None:
+        return
+    given = tuple(spec.shape)
+    fits = len(given) == len(taken) and all(
+        side is None or wanted is None or side == wanted
+        for side, wanted in zip(given[1:], taken[1:], strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"dataset holds rows of shape {given[1:]}, and {embedder.name!r} takes "
+            f"{taken[1:]}. Pass images with resize= to have them resized and cropped, "
+            "or the model that was made for them."
+        )
