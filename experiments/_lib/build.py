@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments._lib import addons
+from experiments._lib.augmentation_layers import augmentation_layers
 from experiments._lib.losses import batch_shape
 from experiments._lib.losses import class_layer
 from experiments._lib.losses import find_loss
@@ -139,24 +140,37 @@ def _build_models(config, num_classes):
 def build_batches(
     config: ml_collections.ConfigDict, train: data.ImageDataset
 ) -> tf.data.Dataset:
-    """Builds batches of the size of `batch_shape`, class-balanced or plain."""
+    """Builds batches of the size of `batch_shape`, class-balanced or plain.
+
+    Raises:
+        ValueError: if `config.augment` changes the size of the images.
+    """
     classes, images_per_class = batch_shape(config)
     options = {
         "image_size": config.image_size,
         "resize": config.resize,
         "flip": config.flip,
+        "augment": augmentation_layers(config.augment),
         "cache": config.cache or None,
         "seed": config.seed,
     }
-    if not config.balanced:
-        return data.shuffled_batches(train, classes * images_per_class, **options)
-    return data.class_balanced_batches(
-        train,
-        classes,
-        images_per_class,
-        replacement=config.replacement,
-        **options,
-    )
+    if config.balanced:
+        batches = data.class_balanced_batches(
+            train,
+            classes,
+            images_per_class,
+            replacement=config.replacement,
+            **options,
+        )
+    else:
+        batches = data.shuffled_batches(train, classes * images_per_class, **options)
+    shape = batches.element_spec[0].shape[1:]
+    if shape != (config.image_size, config.image_size, 3):
+        raise ValueError(
+            f"--config.augment must keep images of {config.image_size} pixels as large "
+            f"as they are; {config.augment!r} makes them {tuple(shape)}."
+        )
+    return batches
 
 
 def compile_model(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import ml_collections
 
 from experiments._lib import addons
+from experiments._lib.augmentation_layers import augmentation_layers
 from experiments._lib.build import KERAS_OPTIMIZERS
 from experiments._lib.build import check_optimizer
 from experiments._lib.losses import LOSSES
@@ -61,6 +62,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         checked_integer(config[name], f"--config.{name}", least, most)
     for name, limits in _NUMBERS.items():
         checked_number(config[name], f"--config.{name}", **limits)
+    augmentation_layers(config.augment)
     checked_choice(config.cache, "--config.cache", ("memory", "disk", ""))
     checked_choice(config.pooling, "--config.pooling", ("avg", "max", "gem"))
     checked_choice(config.schedule, "--config.schedule", ("step", "cosine", "constant"))

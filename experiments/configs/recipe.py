@@ -15,6 +15,7 @@ def recipe() -> ml_collections.ConfigDict:
     config.image_size = 224
     config.resize = 256
     config.flip = True
+    config.augment = ""  # Keras's layers, such as "RandomRotation(0.05), RandAugment"
     config.cache = "memory"  # or "disk", or "" to decode the images in each epoch
 
     config.trunk = "resnet50"
