@@ -4,12 +4,17 @@ The peer reads, decodes, resizes, crops and flips the same files with one
 `tf.data.Dataset.map` on all cores: no classes, no plan, no naming of bad files. With
 TensorFlow's own settings its speed jumps between two values from pass to pass; with
 one thread an operation, as in class_balanced_batches, it keeps the higher one. The
-ratios are to the latter. Run it with `make benchmark-input`.
+ratios are to the latter.
+
+Arrays and `load(rows)` hold the same images, resized; their peer crops and flips them
+in one map. Those with a layer of Keras have the same layer as their peer, mapped bare
+over single images with a seed of its own for all. Run it with `make benchmark-input`.
 """
 
 import pathlib
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -63,6 +68,44 @@ def _bare(dataset, one_thread_an_op):
     )
 
 
+class _Rows:
+    """The resized images, by `load(rows)`."""
+
+    def __init__(self, pixels, labels):
+        self.pixels = pixels
+        self.labels = labels
+
+    def load(self, rows):
+        return self.pixels[rows]
+
+
+def _bare_of_pixels(pixels, layer=None):
+    """Crops and flips in one map, with the layer in it."""
+
+    def change(image, draws):
+        corner = tf.cast(draws[:2] * 33, tf.int32)
+        image = tf.slice(image, (corner[0], corner[1], 0), (224, 224, 3))
+        image = tf.cond(draws[2] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+        return image if layer is None else layer(image[None], training=True)[0]
+
+    draws = np.random.default_rng(0).random((len(pixels), 3), np.float32)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    with tf.device("CPU"):
+        tensor = tf.constant(pixels)
+    return (
+        tf.data.Dataset.from_tensor_slices((order, draws))
+        .map(
+            lambda row, draws: change(tensor[row], draws),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .batch(_BATCH[0] * _BATCH[1])
+        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
+    )
+
+
 def _drain(batches):
     def run():
         for _ in batches:
@@ -76,20 +119,55 @@ def main():
     pin_threads()
     with tempfile.TemporaryDirectory() as folder:
         dataset = _photographs(pathlib.Path(folder))
-        contestants = {
-            "bare ops": _bare(dataset, one_thread_an_op=False),
-            "bare ops, one thread an op": _bare(dataset, one_thread_an_op=True),
-            "cache=None": class_balanced_batches(dataset, *_BATCH),
-            'cache="memory"': class_balanced_batches(dataset, *_BATCH, cache="memory"),
-        }
-        medians = alternating_medians(
-            {name: _drain(batches) for name, batches in contestants.items()}, _ROUNDS
+        _print_table(
+            "bare ops, one thread an op",
+            {
+                "bare ops": _bare(dataset, one_thread_an_op=False),
+                "bare ops, one thread an op": _bare(dataset, one_thread_an_op=True),
+                "cache=None": class_balanced_batches(dataset, *_BATCH),
+                'cache="memory"': class_balanced_batches(
+                    dataset, *_BATCH, cache="memory"
+                ),
+            },
         )
-    print(f"{_IMAGES} JPEG files, 500×400; medians of {_ROUNDS} alternating rounds")
+        (pixels,) = dataset.images(256, 256, _IMAGES)
+    pixels = pixels.numpy()
+    options = {"image_size": 224, "flip": True}
+    arrays = (pixels, dataset.labels)
+    _print_table(
+        "bare ops on a tensor",
+        {
+            "bare ops on a tensor": _bare_of_pixels(pixels),
+            "arrays": class_balanced_batches(arrays, *_BATCH, **options),
+            "load(rows)": class_balanced_batches(_Rows(*arrays), *_BATCH, **options),
+        },
+    )
+    for name, layer in (
+        ("RandomRotation(0.05)", keras.layers.RandomRotation(0.05)),
+        ("RandAugment()", keras.layers.RandAugment()),
+    ):
+        _print_table(
+            f"bare ops and {name}",
+            {
+                f"bare ops and {name}": _bare_of_pixels(pixels, layer),
+                f"arrays, augment={name}": class_balanced_batches(
+                    arrays, *_BATCH, augment=layer, **options
+                ),
+            },
+            rounds=3,
+        )
+
+
+def _print_table(reference, contestants, rounds=_ROUNDS):
+    """Times passes over all images, and prints them with the ratio to one of them."""
+    medians = alternating_medians(
+        {name: _drain(batches) for name, batches in contestants.items()}, rounds
+    )
+    print(f"\n{_IMAGES} images; medians of {rounds} alternating rounds")
     print("| input | images/s | ratio |")
     print("| --- | --- | --- |")
     for name, seconds in medians.items():
-        ratio = medians["bare ops, one thread an op"] / seconds
+        ratio = medians[reference] / seconds
         print(f"| {name} | {_IMAGES / seconds:,.0f} | {ratio:.2f} |")
 
 
