@@ -14,9 +14,6 @@ class LoadableDataset(Protocol):
     If it also has `is_query`, (n,) booleans as in `ImageDataset`, and not None,
     evaluation measures those queries against the rest.
 
-    Attributes:
-        labels: (n,) integers, the class of each row; to train on, from 0 without gaps.
-
     Example:
         >>> class Squares:
         ...     labels = np.arange(12) % 3
@@ -28,7 +25,9 @@ class LoadableDataset(Protocol):
         TensorShape([6, 8, 8, 3])
     """
 
-    labels: npt.ArrayLike
+    @property
+    def labels(self) -> npt.ArrayLike:
+        """The class of each row: (n,) integers; to train on, from 0 without gaps."""
 
     def load(self, rows: np.ndarray) -> npt.ArrayLike:
         """Loads the rows of a batch.

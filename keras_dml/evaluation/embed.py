@@ -28,7 +28,7 @@ def embed(
     | tuple[npt.ArrayLike, npt.ArrayLike]
     | LoadableDataset
     | tf.data.Dataset
-    | keras.utils.Sequence,
+    | keras.utils.PyDataset,
     resize: int | None = None,
     batch_size: int = 100,
     verbose: str | int = "auto",
@@ -78,7 +78,7 @@ def embed_query_and_gallery(
     | tuple[npt.ArrayLike, npt.ArrayLike]
     | LoadableDataset
     | tf.data.Dataset
-    | keras.utils.Sequence,
+    | keras.utils.PyDataset,
     resize: int | None = None,
     batch_size: int = 100,
     verbose: str | int = "auto",

@@ -71,7 +71,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         | tuple[npt.ArrayLike, npt.ArrayLike]
         | LoadableDataset
         | tf.data.Dataset
-        | keras.utils.Sequence,
+        | keras.utils.PyDataset,
         ks: Sequence[int] = (1, 2, 4, 8),
         every: int = 1,
         prefix: str = "val",
