@@ -106,9 +106,27 @@ def build_models(
     """Builds (the trunk, the embedding model on it, the model to train on that).
 
     They compute in `config.precision`.
+
+    Raises:
+        ValueError: if a batch needs more classes than there are, or where `trunk` and
+            `embedding_model` raise.
+        FileNotFoundError: if `config.weights` names a file that does not exist.
+        OSError: if the ImageNet weights can't be downloaded.
     """
+    _check_classes(config, num_classes)  # before anything is downloaded
     with _precision(config.precision):
         return _build_models(config, num_classes)
+
+
+def _check_classes(config, num_classes):
+    classes, _ = batch_shape(config)
+    if config.balanced and classes > num_classes:
+        most = num_classes * config.classes // classes
+        raise ValueError(
+            f"a batch of --config.classes={config.classes} has {classes} classes, and "
+            f"there are {num_classes} to train on. Give --config.classes={most} or "
+            "less, or add classes."
+        )
 
 
 @contextlib.contextmanager
@@ -123,7 +141,9 @@ def _precision(policy):
 
 def _build_models(config, num_classes):
     shape = (config.image_size, config.image_size, 3)
-    trunk = models.trunk(config.trunk, shape, config.weights or None)
+    # Messages of the package say None, which a flag gives as text.
+    weights = None if config.weights in ("", "None") else config.weights
+    trunk = models.trunk(config.trunk, shape, weights)
     embedder = models.embedding_model(
         trunk, config.dim, config.layer_norm, config.pooling
     )

@@ -1,5 +1,6 @@
 """How every program here starts and how it fails."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -14,11 +15,13 @@ from keras_dml import data
 _RENAMED = {"'warm_up_epochs'": "frozen_epochs"}
 """Settings by the name that they had in version 0.1, as ml_collections quotes it."""
 
+_CONFIG_EXAMPLE = "--config=experiments/configs/glyphs.py"
+
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs `main(argv)` as absl's `app.run` does, with input errors in one line.
 
-    A wrong value, file or folder, or a package that is not installed, ends the
+    A wrong flag, value, file or folder, or a package that is not installed, ends the
     program with its message and exit code 2. The traceback is shown with
     `--verbosity=1`.
 
@@ -52,7 +55,13 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _parse_flags(argv):
     try:
-        return app.parse_flags_with_usage(argv)
+        rest = flags.FLAGS(argv)
+        if "config" in flags.FLAGS:
+            # A file that can't be read says so when something is read of it.
+            _ = flags.FLAGS.config.is_locked
+        return rest
+    except flags.Error as error:
+        _end(_flag_reason(error))
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         _end(
             f"--config or one of its overrides: {_reason(error)} The settings are in "
@@ -60,10 +69,31 @@ def _parse_flags(argv):
         )
 
 
+def _flag_reason(error):
+    text = " ".join(str(error).split())
+    missing = re.findall(r"Flag (--\w+) must have a value other than None", text)
+    unknown = getattr(error, "flagname", "")
+    if unknown.startswith("config."):  # which are flags once there is a config file
+        missing = ["--config"]
+    if missing:
+        text = f"{' and '.join(missing)} must be given"
+        if "--config" in missing:
+            text += f", such as {_CONFIG_EXAMPLE}"
+    # For a value of the wrong type absl quotes the reason and the value as a tuple.
+    reason = error.__context__
+    if isinstance(reason, ValueError) and len(reason.args) > 1:
+        text = text.replace(str(reason), str(reason.args[0]))
+    return f"{text.rstrip('.')}. --help lists the flags."
+
+
 def _reason(error):
     # For an unknown setting, ml_collections raises a KeyError, or an AttributeError
     # with that in it. Its text is the quoted name, and below that a similar one.
     cause = next((arg for arg in error.args if isinstance(arg, KeyError)), error)
+    if isinstance(cause, OSError):
+        # Its last line is the operating system's.
+        last_line = str(cause).strip().splitlines()[-1]
+        return re.sub(r"^\s*\[Errno \d+\] ", "", last_line).rstrip(".") + "."
     if not isinstance(cause, KeyError):
         return f"{' '.join(str(cause).split())}."
     name, _, hint = str(cause.args[0]).partition("\n")

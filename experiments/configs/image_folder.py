@@ -9,6 +9,10 @@ FOLDER/<class>/*, split by class:
 
 python -m experiments.train --config=experiments/configs/image_folder.py \
     --data_dir=FOLDER --config.data.test_fraction=0.5
+
+The trunk starts from ImageNet weights, which are downloaded once; --config.weights=
+starts from random ones. A batch has images of 15 classes, so that many must be trained
+on, or --config.classes says how many there are.
 """
 
 import ml_collections

@@ -16,6 +16,7 @@ def small_config(**settings):
     config = image_folder.get_config()
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
+    config.classes = 5
     config.update(settings)
     return config
 
@@ -24,6 +25,21 @@ def test_trunk_is_pooled_as_the_config_says():
     _, embedder, _ = build_models(small_config(pooling="gem"), num_classes=5)
     (layer,) = (layer for layer in embedder.layers if layer.name == "pool")
     assert isinstance(layer, GeneralizedMeanPooling)
+
+
+def test_too_few_classes_are_said_before_weights_are_read():
+    with pytest.raises(ValueError, match=r"--config\.classes=4 or less"):
+        build_models(small_config(weights="no file"), num_classes=4)
+    # 5 × 5 images, as pairs for N-pairs, are 12 classes.
+    with pytest.raises(ValueError, match=r"has 12 classes.*--config\.classes=4 or"):
+        build_models(small_config(loss="n_pairs"), num_classes=11)
+    build_models(small_config(balanced=False), num_classes=4)
+
+
+def test_no_weights_are_asked_for_by_none_too():
+    build_models(small_config(weights="None"), num_classes=5)
+    with pytest.raises(FileNotFoundError, match="no file 'none'"):
+        build_models(small_config(weights="none"), num_classes=5)
 
 
 def test_keras_optimizers_are_known_by_their_names():

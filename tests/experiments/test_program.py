@@ -3,6 +3,9 @@ import pytest
 import tensorflow as tf
 
 from experiments._lib import program
+from tests.experiments.programs import run_program
+
+GLYPHS = "--config=experiments/configs/glyphs.py"
 
 
 @pytest.mark.parametrize("kind", [ValueError, FileNotFoundError, ImportError])
@@ -40,3 +43,34 @@ def test_gpu_is_left_to_the_backend(backend, hidden, monkeypatch):
     monkeypatch.setattr(program.app, "run", lambda run, flags_parser: run(["program"]))
     program.run(lambda argv: None)
     assert found == hidden
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("train", [], "--config must be given, such as --config=experiments/configs/"),
+        ("train", ["--config.epochs=5"], "--config must be given, such as"),
+        ("evaluate", [], "--config and --model must be given, such as --config="),
+        ("search", [], "--run and --image must be given. --help"),
+        ("search", ["--run=a", "--image=b", "--k=0"], "--k=0: 0 is not a positive"),
+        ("train", [GLYPHS, "--nosuch=1"], "Unknown command line flag 'nosuch'. --help"),
+        (
+            "train",
+            [GLYPHS, "--config.balanced=5"],
+            "--config.balanced=5: Non-boolean argument to boolean flag. --help",
+        ),
+        ("train", [GLYPHS, "--config.epochs=five"], "--config.epochs=five: invalid"),
+        ("train", ["--config=a.py"], "No such file or directory: 'a.py'. The settings"),
+        (
+            "train",
+            ["--config=a.py", "--config.epochs=5"],
+            "No such file or directory: 'a.py'. The settings",
+        ),
+    ],
+)
+def test_wrong_flags_end_in_one_line_that_says_what_to_give(name, arguments, message):
+    finished = run_program(name, *arguments)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("error: ")
+    assert message in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
