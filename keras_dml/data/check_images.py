@@ -16,17 +16,25 @@ def check_images(*datasets: ImageDataset) -> None:
     """Decodes every image once, with a progress bar.
 
     Args:
-        datasets: any number of them, checked together.
+        datasets: one or more, checked together.
 
     Raises:
         ValueError: if images can't be decoded; the message has the paths of the first
-            20 and how many there are.
+            20 and how many there are. Or if no data set is given, or another kind.
 
     Example:
         >>> check_images(train, test)
         Reading 48 images:
         ...
     """
+    if not datasets:
+        raise ValueError("check_images takes one ImageDataset or more; got none.")
+    for dataset in datasets:
+        if not isinstance(dataset, ImageDataset):
+            raise ValueError(
+                f"check_images takes ImageDatasets; got {dataset!r}. Make one of a "
+                "folder with keras_dml.data.image_folder."
+            )
     paths = np.concatenate([dataset.paths for dataset in datasets])
     print(f"Reading {len(paths):,} images:")
     progress = keras.utils.Progbar(len(paths), unit_name="image")

@@ -54,7 +54,8 @@ def class_balanced_batches(
             from 0 without gaps.
         classes: classes in a batch. The paper's batches of 75 have 3 (CUB, Cars) or
             15 (Stanford Online Products, In-Shop).
-        images_per_class: images of each; the paper's 25 and 5.
+        images_per_class: images of each, no more than the data set has in all; the
+            paper's 25 and 5.
         image_size: side of the crop, the model's input, in pixels; None: 224 for image
             files, and other data is not cropped.
         resize: side in pixels that images are resized to before the crop; None: the
@@ -120,6 +121,11 @@ def class_balanced_batches(
         raise ValueError(
             f"a batch of classes={classes} needs as many classes; the data set has "
             f"{count}. Ask for fewer classes or add some."
+        )
+    if images_per_class > len(rows.labels):
+        raise ValueError(
+            f"images_per_class={images_per_class} is more than all "
+            f"{len(rows.labels)} images of the data set. Ask for fewer."
         )
 
     def plan_of_epoch(epoch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +34,9 @@ class ImageDataset:
             default, means self-retrieval: each image queries all the others.
 
     Raises:
-        ValueError: if the arrays are empty or differ in length, a label is out
-            of range, a class has no image, two classes share a name, or one side
-            of a query and gallery split is empty.
+        ValueError: if the arrays are empty or differ in length, a path is no string
+            (nor `os.PathLike`), a label is out of range, a class has no name, no image
+            or another's name, or one side of a query and gallery split is empty.
 
     Example:
         >>> files = ["a.jpg", "b.jpg", "c.jpg"]
@@ -50,9 +52,9 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         """Converts the fields to arrays and checks them against each other."""
-        paths = np.asarray(self.paths, dtype=np.str_)
+        paths = _checked_paths(self.paths)
         labels = np.asarray(self.labels)
-        names = tuple(str(name) for name in self.class_names)
+        names = _checked_names(self.class_names)
         if paths.ndim != 1 or paths.size == 0:
             raise ValueError(
                 f"paths must be a list of at least one image file; got an array of "
@@ -138,12 +140,14 @@ class ImageDataset:
             ValueError: if there is not one boolean for each class, no class is kept,
                 or of queries and gallery only one is left.
         """
-        keep = np.asarray(keep, dtype=bool)
-        if keep.shape != (len(self.class_names),) or not keep.any():
+        keep = np.asarray(keep)
+        count = len(self.class_names)
+        if keep.dtype != bool or keep.shape != (count,) or not keep.any():
             raise ValueError(
-                f"keep must hold one boolean for each of the {len(self.class_names)} "
-                f"classes, at least one of them true; got shape {keep.shape}, "
-                f"{np.count_nonzero(keep)} true."
+                f"keep must hold one boolean for each of the {count} classes, at least "
+                f"one of them true; got shape {keep.shape}, dtype {keep.dtype}, "
+                f"{np.count_nonzero(keep)} true. Make it of class numbers with "
+                f"np.isin(np.arange({count}), numbers)."
             )
         rows = keep[self.labels]
         return ImageDataset(
@@ -227,3 +231,24 @@ class ImageDataset:
             .prefetch(tf.data.AUTOTUNE)
             .apply(tf.data.experimental.assert_cardinality(-(-len(self) // batch_size)))
         )
+
+
+def _checked_paths(paths):
+    """Returns paths as an array of strings; its shape is checked by the caller."""
+    # NumPy makes text of a list of text and numbers.
+    if getattr(paths, "dtype", np.dtype(object)).kind != "U":
+        for path in np.asarray(paths, object).ravel():
+            if not isinstance(path, str | bytes | os.PathLike):
+                raise ValueError(f"paths must be image files; it holds {path!r}.")
+    return np.asarray(paths, np.str_)
+
+
+def _checked_names(names):
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(
+            f"class_names must be a list of one name a class; got {names!r}."
+        )
+    names = tuple(names)
+    if None in names:
+        raise ValueError(f"class_names[{names.index(None)}] is None; give it a name.")
+    return tuple(map(str, names))

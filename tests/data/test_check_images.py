@@ -84,3 +84,12 @@ def test_data_sets_are_checked_together(copies, noise):
         check_images(noise, part, other)
     named = str(error.value).splitlines()[1:]
     assert named == [copies.paths[3], copies.paths[4], copies.paths[4]]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [((), "one ImageDataset or more; got none"), (("photos",), "got 'photos'. Make")],
+)
+def test_what_is_no_image_dataset_is_refused(datasets, message):
+    with pytest.raises(ValueError, match=message):
+        check_images(*datasets)

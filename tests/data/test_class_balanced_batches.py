@@ -291,6 +291,7 @@ def test_missing_image_is_named(tmp_path):
         ({"classes": 6}, "classes=6 needs as many classes; the data set has 5"),
         ({"classes": 0}, "classes must be an integer of at least 1; got 0"),
         ({"classes": 2.0}, "classes must be an integer of at least 1; got 2.0"),
+        ({"images_per_class": 10**9}, "images_per_class=1000000000 is more than all"),
         ({"images_per_class": 0}, "images_per_class must be .* at least 1; got 0"),
         ({"seed": -1}, "seed must be an integer of at least 0; got -1"),
         ({"initial_step": -1}, "initial_step must be .* at least 0; got -1"),

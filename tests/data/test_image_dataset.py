@@ -58,6 +58,11 @@ def test_fields_cannot_be_replaced():
         ({"labels": [0, 1, 1]}, r"each of the 4 paths; got shape \(3,\)"),
         ({"labels": [0, 1, 2, 0]}, r"0\.\.1, .* 2 class names; 2.png has label 2"),
         ({"labels": [0, 1, 1, -1]}, r"0\.\.1, .*; 3.png has label -1"),
+        ({"paths": [*PATHS[:3], None]}, "it holds None"),
+        ({"paths": [*PATHS[:3], 1]}, "it holds 1"),
+        ({"class_names": "ab"}, "one name a class; got 'ab'"),
+        ({"class_names": None}, "one name a class; got None"),
+        ({"class_names": ["cat", None]}, r"class_names\[1\] is None"),
         ({"class_names": ["cat", "cat"]}, "'cat' more than once"),
         ({"class_names": ["cat", "dog", "cow"]}, "class 'cow' has no images"),
         ({"is_query": [1, 0, 0, 1]}, "one boolean for each of the 4 images"),
@@ -142,7 +147,9 @@ def test_split_needs_a_seed_that_is_an_integer():
         many_classes().split_by_class(0.5, seed=-1)
 
 
-@pytest.mark.parametrize("keep", [[True], [False] * 10, [True] * 11])
+@pytest.mark.parametrize(
+    "keep", [[True], [False] * 10, [True] * 11, range(10), [0.0] * 9 + [1.0], [0, 3]]
+)
 def test_subset_needs_one_boolean_for_each_class_and_a_class_to_keep(keep):
     with pytest.raises(ValueError, match="keep must hold one boolean for each of the"):
         many_classes(10).subset(keep)
