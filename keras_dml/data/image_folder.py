@@ -74,8 +74,8 @@ def class_folders(folder: str | os.PathLike) -> ImageDataset:
     """The images in `folder/<class>/*` as one data set.
 
     JPEG, PNG, BMP, GIF and, where TensorFlow reads them, WebP files are read, known by
-    their suffix; gray, RGBA and CMYK ones too, but not BMP with a palette of colors.
-    EXIF orientation is ignored. Other files and hidden ones are ignored.
+    their suffix; gray, RGBA and CMYK ones and palettes too. EXIF orientation is
+    ignored. Other files and hidden ones are ignored.
 
     Args:
         folder: the folder.

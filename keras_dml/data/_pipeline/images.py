@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dml._checks import checked_integer
+from keras_dml.data._pipeline.image_header import checked_file
+from keras_dml.data._pipeline.image_header import checked_jpeg
 
 UNREADABLE = "Cannot read this image; repair or remove it:"
 """What stands before the path of an image that can't be decoded, in error messages."""
@@ -80,8 +82,8 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes one image file of any format that TensorFlow reads, as RGB.
 
     Gray images are repeated over the three channels, an alpha channel is dropped,
-    and of an animation the first frame is taken. BMP files must not have a palette of
-    colors: TensorFlow takes their indices for gray.
+    and of an animation the first frame is taken. What no decoder of TensorFlow's can
+    be given is refused by its header.
 
     Args:
         encoded: scalar string, the bytes of the file.
@@ -90,19 +92,25 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         (height, width, 3) uint8.
 
     Raises:
-        tf.errors.InvalidArgumentError: if the bytes can't be decoded.
+        tf.errors.InvalidArgumentError: if the bytes can't be decoded, or the header
+            is refused; see `checked_file`.
     """
 
     def jpeg():
         # The accurate transform is the one that Pillow uses.
-        return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        file = checked_jpeg(encoded)
+        return tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
 
     def other():
+        file, palette = checked_file(encoded)
         # Asked for 3 channels, the BMP decoder refuses gray and RGBA files.
-        image = tf.io.decode_image(encoded, expand_animations=False)
+        image = tf.io.decode_image(file, expand_animations=False)
         image.set_shape((None, None, None))
-        is_gray = tf.shape(image)[2] < 3
-        return tf.gather(image, tf.where(is_gray, [0, 0, 0], [0, 1, 2]), axis=2)
+        return tf.cond(
+            tf.shape(image)[2] < 3,
+            lambda: tf.gather(palette, tf.cast(image[..., 0], tf.int32)),
+            lambda: image[..., :3],
+        )
 
     image = tf.cond(tf.io.is_jpeg(encoded), jpeg, other)
     image.set_shape((None, None, 3))
