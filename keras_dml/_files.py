@@ -6,6 +6,8 @@ reader never finds half of it, and a write that fails leaves what was there befo
 """
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -21,6 +23,9 @@ RECORD_FILE = "index.json"
 """The file of a sealed folder that lists the others."""
 
 _FORMAT_VERSION = 2
+
+_UNFINISHED = ".unfinished."
+"""In the name of a hidden folder that is being filled."""
 
 
 @contextlib.contextmanager
@@ -42,6 +47,7 @@ def atomic_file(file: str | os.PathLike) -> Iterator[pathlib.Path]:
     file = pathlib.Path(file)
     with _hidden_folder_beside(file) as hidden:
         yield hidden / file.name
+        _sync(hidden / file.name)
         os.replace(hidden / file.name, file)
 
 
@@ -67,17 +73,56 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
         unfinished = hidden / folder.name
         unfinished.mkdir()
         yield unfinished
+        for file in unfinished.rglob("*"):
+            _sync(file)
         os.rename(unfinished, folder)
+
+
+def _sync(path):
+    """Has a file on the disk before its name changes, for when the power fails."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _hidden_folder_beside(path):
+    remove_unfinished(path.parent, path.name)
     # On the same file system, so that moving from it is one atomic step.
-    hidden = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+    hidden = tempfile.mkdtemp(prefix=f".{path.name}{_UNFINISHED}", dir=path.parent)
     try:
-        yield pathlib.Path(hidden)
+        with _locked(hidden):
+            yield pathlib.Path(hidden)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def remove_unfinished(folder: str | os.PathLike, name: str = "*") -> None:
+    """Removes what processes that were killed left of `atomic_file`, `atomic_folder`.
+
+    What a process that runs is writing stays.
+
+    Args:
+        folder: where the files and folders were to be.
+        name: of the file or folder; all by default.
+    """
+    pattern = name if name == "*" else glob.escape(name)
+    for hidden in pathlib.Path(folder).glob(f".{pattern}{_UNFINISHED}*"):
+        with contextlib.suppress(OSError), _locked(hidden):
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Holds the lock of a folder, or raises `BlockingIOError` where another does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(file: str | os.PathLike, content: Any) -> None:
@@ -118,7 +163,8 @@ def check_new_folder(folder: str | os.PathLike, name: str) -> None:
         )
     above = next(path for path in folder.absolute().parents if os.path.lexists(path))
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=above):
+        prefix = f".{folder.name}{_UNFINISHED}"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=above):
             pass
     except OSError as error:
         raise type(error)(
@@ -223,7 +269,7 @@ def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
     file = folder / RECORD_FILE
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing. Pass a folder that holds a saved index."
+            f"{file} is missing. Pass a folder that was saved whole."
         )
     record = _checked_record(file)
     for name, checksum in record["files"].items():
@@ -231,7 +277,7 @@ def read_sealed_folder(folder: str | os.PathLike) -> dict[str, Any]:
         if found != checksum:
             raise ValueError(
                 f"{folder / name} has SHA-256 {found}, but {file} says {checksum}. "
-                "Copy the folder or build the index again."
+                "Copy the folder or make it again."
             )
     return record
 
@@ -240,28 +286,26 @@ def _checked_record(file):
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file} is not JSON: {error}. Build the index again."
-        ) from error
+        raise ValueError(f"{file} is not JSON: {error}. Make it again.") from error
     if not isinstance(record, dict):
-        raise ValueError(f"{file} is not a JSON object. Build the index again.")
+        raise ValueError(f"{file} is not a JSON object. Make it again.")
     version = record.get("format_version")
     if version != _FORMAT_VERSION:
         raise ValueError(
             f"{file} has format_version = {version!r}; only {_FORMAT_VERSION} can be "
-            "read. Build the index again."
+            "read. Make it again."
         )
     found = _sha256_of_record(record)
     if record.get("sha256") != found:
         raise ValueError(
             f"{file} has been changed: its content has SHA-256 {found}, but it says "
-            f"{record.get('sha256')!r}. Copy the folder or build the index again."
+            f"{record.get('sha256')!r}. Copy the folder or make it again."
         )
     files = record.get("files")
     if not isinstance(files, dict) or not all(
         isinstance(checksum, str) for checksum in files.values()
     ):
-        raise ValueError(f"{file} lists no files. Build the index again.")
+        raise ValueError(f"{file} lists no files. Make it again.")
     return record
 
 
@@ -269,14 +313,11 @@ def _file_inside(folder, name, record_file):
     relative = pathlib.PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts:
         raise ValueError(
-            f"{record_file} names {name!r}, which is outside its folder. Build the "
-            "index again."
+            f"{record_file} names {name!r}, which is outside its folder. Make it again."
         )
     file = folder / relative
     if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} is missing. Copy the folder or build the index again."
-        )
+        raise FileNotFoundError(f"{file} is missing. Copy the folder or make it again.")
     return file
 
 

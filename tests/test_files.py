@@ -311,9 +311,9 @@ def test_broken_link_is_named_and_kept(tmp_path):
 
 
 def test_name_that_is_too_long_is_named(tmp_path):
-    write_sealed_folder(tmp_path / ("x" * 245), {}, write_two_files)
+    write_sealed_folder(tmp_path / ("x" * 234), {}, write_two_files)
     with pytest.raises(OSError, match=r"^folder='.*x' cannot be made in"):
-        write_sealed_folder(tmp_path / ("x" * 246), {}, write_two_files)
+        write_sealed_folder(tmp_path / ("x" * 235), {}, write_two_files)
 
 
 @pytest.mark.parametrize("place", ["file", "file/deep", "link/deep"])

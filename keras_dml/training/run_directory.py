@@ -8,6 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_dml._files import check_new_folder
+from keras_dml._files import remove_unfinished
+
 
 def check_run_directory(folder: str | os.PathLike) -> None:
     """Raises an error if a folder can't be that of a new run, without creating it.
@@ -16,20 +19,23 @@ def check_run_directory(folder: str | os.PathLike) -> None:
         folder: a path that does not exist yet, or an empty folder.
 
     Raises:
+        ValueError: if it is empty text.
         FileExistsError: if the folder is not empty; a run does not write among the
             files of another.
-        NotADirectoryError: if the path, or a parent of it, is a file.
+        OSError: if nothing can be made there, such as `NotADirectoryError` where a file
+            is in the way.
     """
+    if not os.fspath(folder):
+        raise ValueError("folder must be a path; got ''.")
     folder = pathlib.Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"output_dir {str(folder)!r} is a file.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FileExistsError(
-            f"output_dir {str(folder)!r} is not empty. Name another, or delete it."
-        )
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not parent.is_dir():
-        raise NotADirectoryError(f"output_dir {str(folder)!r}: {parent} is a file.")
+    if folder.is_dir():
+        remove_unfinished(folder)
+        if any(folder.iterdir()):
+            raise FileExistsError(
+                f"folder={str(folder)!r} is not empty. Name another, or delete it."
+            )
+    else:
+        check_new_folder(folder, "folder")
 
 
 def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
@@ -42,7 +48,7 @@ def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
         Its path.
 
     Raises:
-        FileExistsError, NotADirectoryError: as `check_run_directory` does.
+        ValueError, OSError: as `check_run_directory` does.
 
     Example:
         >>> new_run_directory("runs/first").name

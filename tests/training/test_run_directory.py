@@ -33,7 +33,7 @@ def test_folder_with_anything_in_it_is_refused(tmp_path, name):
 
 def test_file_in_the_way_is_named(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(NotADirectoryError, match=r"run' is a file"):
+    with pytest.raises(FileExistsError, match=r"run. exists already"):
         new_run_directory(tmp_path / "run")
 
 
