@@ -14,6 +14,7 @@
 
 from keras_dml.data._pipeline.images import preprocess_image
 from keras_dml.data._pipeline.images import unreadable_image
+from keras_dml.data._pipeline.position import batch_position
 from keras_dml.data.check_images import check_images
 from keras_dml.data.class_balanced_batches import class_balanced_batches
 from keras_dml.data.class_balanced_batches import class_balanced_plan
@@ -34,6 +35,7 @@ from keras_dml.data.shuffled_batches import shuffled_batches
 __all__ = [
     "ImageDataset",
     "LoadableDataset",
+    "batch_position",
     "cars196",
     "check_images",
     "class_balanced_batches",

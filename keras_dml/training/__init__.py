@@ -3,11 +3,14 @@
 Before it: the distribution strategy and a check of the batch size (`strategy.py`), the
 paper's learning rate (`step_decay.py`) and a folder for the run (`run_directory.py`,
 with the log of its epochs). In it: `FreezeTrunk`, for epochs in which only the new
-layers learn. After it: a page of figures (`report.py`, which needs matplotlib).
+layers learn, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
+`_state.py` hold what it saves). After it: a page of figures (`report.py`, which needs
+matplotlib).
 """
 
 from keras_dml.training.freeze_trunk import FreezeTrunk
 from keras_dml.training.report import write_report
+from keras_dml.training.resume import Resume
 from keras_dml.training.run_directory import EpochLog
 from keras_dml.training.run_directory import check_run_directory
 from keras_dml.training.run_directory import new_run_directory
@@ -18,6 +21,7 @@ from keras_dml.training.strategy import mirrored_strategy
 __all__ = [
     "EpochLog",
     "FreezeTrunk",
+    "Resume",
     "check_batch_divides",
     "check_run_directory",
     "mirrored_strategy",

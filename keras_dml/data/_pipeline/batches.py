@@ -24,6 +24,7 @@ from keras_dml.data._pipeline.images import read_all_images
 from keras_dml.data._pipeline.images import read_images
 from keras_dml.data._pipeline.images import resize_image
 from keras_dml.data._pipeline.images import resized_side
+from keras_dml.data._pipeline.position import BatchPosition
 from keras_dml.data._pipeline.rows import Rows
 from keras_dml.data._pipeline.rows import checked_classes
 from keras_dml.data._pipeline.rows import checked_crop
@@ -89,7 +90,7 @@ def augmented_batches(
         ValueError: if an argument is out of range.
     """
     seed = checked_integer(seed, "seed", 0)
-    first_step = checked_integer(initial_step, "initial_step", 0)
+    initial_step = checked_integer(initial_step, "initial_step", 0)
     is_files = isinstance(dataset, ImageDataset)
     checked_choice(cache, "cache", _CACHES)
     if cache is not None and not is_files:
@@ -106,6 +107,11 @@ def augmented_batches(
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3))
         example = tf.constant(noise, tf.uint8)
     steps = max(1, len(dataset) // batch_size)
+    position = BatchPosition(
+        initial_step,
+        steps,
+        _fingerprint(plan_of_epoch(0), dataset.labels, image_size, resize, flip, seed),
+    )
 
     def crop_and_flip(image, draws):
         if image_size is not None:
@@ -119,6 +125,7 @@ def augmented_batches(
 
     def planned_batches():
         plan = None
+        first_step = position.next_step
         for step in range(first_step, first_step + steps):
             epoch, step_of_epoch = divmod(step, steps)
             if plan is None or step_of_epoch == 0:
@@ -130,9 +137,8 @@ def augmented_batches(
             yield plan[step_of_epoch], np.full(batch_size, step), draws, seeds
 
     def advance_after_last(steps_of_batch, labels):
-        nonlocal first_step
-        if steps_of_batch[0] == first_step + steps - 1:
-            first_step += steps
+        if steps_of_batch[0] == position.next_step + steps - 1:
+            position.next_step += steps
         return labels
 
     batches = tf.data.Dataset.from_generator(
@@ -189,12 +195,21 @@ def augmented_batches(
     options.experimental_optimization.inject_prefetch = False
     # The tuner sleeps for up to as long as the epoch took, and its end waits for it.
     options.autotune.enabled = False
-    return (
+    augmented = (
         batches.prefetch(tf.data.AUTOTUNE)
         .map(deliver)
         .apply(tf.data.experimental.assert_cardinality(steps))
         .with_options(options)
     )
+    return position.attach_to(augmented)
+
+
+def _fingerprint(plan, labels, *settings):
+    """A digest of what batches are made of; the plan depends on all that draws it."""
+    digest = hashlib.sha256(repr((plan.shape, *settings)).encode())
+    digest.update(np.ascontiguousarray(plan))
+    digest.update(np.ascontiguousarray(labels))
+    return digest.hexdigest()
 
 
 def _map_images(transform, batches, batch_size):

@@ -1,0 +1,332 @@
+"""A callback that lets `fit` go on, bit for bit, where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_dml._checks import checked_integer
+from keras_dml._checks import checked_number
+from keras_dml._files import write_json
+from keras_dml._ops import IS_KERAS_2
+from keras_dml.data import batch_position
+from keras_dml.training._checkpoints import read_newest_checkpoint
+from keras_dml.training._checkpoints import write_checkpoint
+from keras_dml.training._log_files import cut_logs
+from keras_dml.training._log_files import log_sizes
+from keras_dml.training._state import check_callbacks
+from keras_dml.training._state import count_replicas
+from keras_dml.training._state import jax_state
+from keras_dml.training._state import read_callbacks
+from keras_dml.training._state import read_variables
+from keras_dml.training._state import strategy_scope
+from keras_dml.training._state import write_callbacks
+from keras_dml.training._state import write_variables
+
+_LOGS_AT_START = "logs_at_start.json"
+
+
+class Resume(keras.callbacks.Callback):
+    """Saves checkpoints during `fit`, and goes on from the newest when it starts again.
+
+    A script that is stopped, by a power cut, `kill -9` or Ctrl-C, and started again
+    with the same folder, goes on at the step of its newest checkpoint. All that the
+    rest of the training depends on is as it was there: weights, the optimizer's state,
+    random state, metrics of the epoch so far, the position in the batches, and what
+    Keras's callbacks remember, such as the best score and the patience left. So with
+    `tf.config.experimental.enable_op_determinism()` the weights at the end are those of
+    an uninterrupted run, bit for bit. `CSVLogger` and `TensorBoard` go on in their
+    files, from which what was logged after the checkpoint is removed, and the `History`
+    has all epochs. On SIGTERM and Ctrl-C, `fit` saves after the batch and ends; a
+    second Ctrl-C ends it at once. A run that is finished does nothing more, unless
+    `fit` is given more epochs.
+
+    It must be the last of the callbacks. Checkpoints are folders of plain numbers with
+    checksums, written whole or not at all; they hold no pickle. If the newest is
+    damaged, the one before counts, and a line says so.
+
+    Args:
+        folder: where checkpoints are kept; made when the first is written. Delete it to
+            start anew.
+        batches: what `fit` is given: batches of `class_balanced_batches` or
+            `shuffled_batches`, with or without what `map` and the like make of them.
+        callbacks: all the other callbacks that `fit` is given, in their order. One of
+            your own that remembers something from epoch to epoch has a method
+            `get_state()`, which returns a dictionary of numbers, and of lists of
+            arrays, by name, and `set_state(state)`, which takes it back.
+        minutes: between checkpoints, 0 or more. One is also written at the end of the
+            last epoch.
+        keep: checkpoints that are kept, at least 2.
+
+    Raises:
+        ValueError: if an argument is out of range; the checkpoints are of other batches
+            or callbacks, or all damaged; or, when training starts, the model is another
+            one, is not built, or has another number of replicas.
+        OSError: if the folder can't be written.
+
+    Example:
+        >>> batches = keras_dml.data.class_balanced_batches(
+        ...     train, classes=2, images_per_class=3, image_size=28
+        ... )
+        >>> callbacks = [keras.callbacks.CSVLogger("log.csv")]
+        >>> resume = Resume("checkpoints", batches, callbacks)
+        >>> history = model.fit(
+        ...     batches, epochs=2, verbose=0, callbacks=[*callbacks, resume]
+        ... )
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        batches: tf.data.Dataset,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        minutes: float = 5,
+        keep: int = 2,
+    ):
+        super().__init__()
+        if IS_KERAS_2:
+            raise ValueError(f"Resume needs Keras 3; found {keras.__version__}.")
+        self.folder = pathlib.Path(folder)
+        self.minutes = checked_number(minutes, "minutes", least=0)
+        self.keep = checked_integer(keep, "keep", 2)
+        self._position = batch_position(batches)
+        self._callbacks = list(callbacks)
+        self._history: dict[str, list[float]] = {}
+        self._resumed = read_newest_checkpoint(self.folder, _say)
+        self._epoch = self._step = 0
+        if self._resumed is not None:
+            state, _ = self._resumed
+            self._check_same_run(state)
+            cut_logs(self._callbacks, state["logs"])
+            self._epoch, self._step = state["epoch"], state["step"]
+        else:
+            self._cut_logs_of_a_start_without_checkpoint()
+        # The state of callbacks before they see the end of the epoch, which changes it:
+        # what is saved if a signal comes then.
+        self._end_of_epoch: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def _cut_logs_of_a_start_without_checkpoint(self):
+        file = self.folder / _LOGS_AT_START
+        if file.is_file():
+            cut_logs(self._callbacks, json.loads(file.read_text(encoding="utf-8")))
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(file, log_sizes(self._callbacks))
+
+    def _check_same_run(self, state):
+        if state["fingerprint"] != self._position.fingerprint:
+            raise ValueError(
+                f"the checkpoints in {str(self.folder)!r} are of a run on other "
+                "batches: other images, labels, batch shape, crop or seed. Give the "
+                "same, or another folder."
+            )
+        check_callbacks(self._callbacks, state["callbacks"])
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Goes to where the newest checkpoint is."""
+        self._saved_at = time.monotonic()
+        self._signal = None
+        self._listen_to_signals()
+        if self._resumed is None:
+            return
+        state, _ = self._resumed
+        replicas = count_replicas(self.model)
+        if state["replicas"] != replicas:
+            raise ValueError(
+                f"the checkpoints in {str(self.folder)!r} are of a run on "
+                f"{state['replicas']} replicas; this one has {replicas}. Give it as "
+                "many devices, or another folder."
+            )
+        self._history = state["history"]
+        epochs = self.params["epochs"]
+        finished = self._epoch >= epochs or (
+            state["stopped"] and epochs <= state["epochs"]
+        )
+        self.model._initial_epoch = epochs if finished else self._epoch
+        if self._step == 0:
+            self._build()
+            self._restore()
+        if finished:
+            _say(f"training is finished already, after epoch {self._epoch}.")
+        else:
+            where = f", after {self._step} batches" if self._step else ""
+            _say(f"training goes on in epoch {self._epoch + 1} of {epochs}{where}.")
+
+    def _build(self):
+        if not self.model.built:
+            raise ValueError(
+                "Resume needs a model that is built: call it on a batch before fit."
+            )
+        with strategy_scope(self.model):
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Sets the batches to the epoch's first, or the first after a checkpoint."""
+        self.model._initial_epoch = None  # `fit` has read it.
+        self._fill_history()
+        self._end_of_epoch = None
+        self._epoch = epoch
+        self._position.next_step = epoch * self._position.steps_per_epoch
+        if self._resumed is None:
+            self._step = 0
+        else:
+            self._skip_batches()
+
+    def _skip_batches(self):
+        """Lets `fit` count the batches before the checkpoint without training on them.
+
+        It trains on the last of them, which builds all that Keras builds in a first
+        step; then everything is put to what the checkpoint has.
+        """
+        model, backend = self.model, keras.backend.backend()
+        calls = self._step // model.steps_per_execution
+        if backend != "torch":  # whose `fit` reads a batch before each call
+            self._position.next_step += self._step - model.steps_per_execution
+        train_function = model.train_function
+
+        def skip(*arguments):
+            nonlocal calls
+            calls -= 1
+            if calls:
+                return ({}, arguments[0]) if backend == "jax" else {}
+            train_function(*arguments)
+            self._restore()
+            model.train_function = train_function
+            logs = dict(model.get_metrics_result())
+            return (logs, jax_state(model)) if backend == "jax" else logs
+
+        model.train_function = skip
+
+    def _restore(self):
+        """Puts everything to what the checkpoint has."""
+        state, arrays = self._resumed
+        write_callbacks(self._callbacks, state["callbacks"], arrays)
+        # Between epochs metrics are at their start, and may not be made yet.
+        write_variables(self.model, arrays, with_metrics=self._step > 0)
+        self._resumed = None
+
+    def _fill_history(self):
+        """Puts earlier epochs into Keras's `History`, which begins empty."""
+        history = self.model.history
+        epochs = max(map(len, self._history.values()), default=0)
+        if len(history.epoch) < epochs:
+            history.epoch = list(range(epochs))
+            history.history = {key: list(v) for key, v in self._history.items()}
+
+    def on_train_batch_end(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Saves a checkpoint if it is time, or a signal asks for it."""
+        if self._resumed is not None:  # The batch was skipped.
+            return
+        self._step = batch + 1
+        if self._signal is not None or self._is_time():
+            self._save(self._state())
+        self._end_if_signaled()
+        if self._step >= self._position.steps_per_epoch:
+            # Callbacks of the end of the epoch may lower the learning rate.
+            state, arrays = self._state()
+            scalars = read_variables(self.model, scalars_only=True)
+            self._end_of_epoch = state, {**arrays, **scalars}
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Notes the logs, and saves a checkpoint if it is time, or the last epoch."""
+        for name, value in (logs or {}).items():
+            self._history.setdefault(name, []).append(float(value))
+        self._end_of_epoch = None
+        self._epoch, self._step = epoch + 1, 0
+        is_last = self._epoch >= self.params["epochs"] or self.model.stop_training
+        if is_last or self._signal is not None or self._is_time():
+            self._save(self._state())
+        if not is_last:
+            self._end_if_signaled()
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Leaves signals to whoever had them before `fit`."""
+        self._fill_history()
+        self.model._initial_epoch = None
+        self._leave_signals()
+        self._end_if_signaled()
+
+    def _is_time(self):
+        return time.monotonic() - self._saved_at >= 60 * self.minutes
+
+    def _state(self):
+        """All that is not in variables: (what JSON takes, arrays)."""
+        states, arrays = read_callbacks(self._callbacks)
+        state = {
+            "epoch": self._epoch,
+            "step": self._step,
+            "epochs": self.params["epochs"],
+            "stopped": self.model.stop_training,
+            "replicas": count_replicas(self.model),
+            "fingerprint": self._position.fingerprint,
+            "history": {key: list(values) for key, values in self._history.items()},
+            "callbacks": states,
+            "logs": log_sizes(self._callbacks),
+        }
+        return state, arrays
+
+    def _save(self, state_and_arrays):
+        state, arrays = state_and_arrays
+        step = state["epoch"] * self._position.steps_per_epoch + state["step"]
+        arrays = {**read_variables(self.model), **arrays}
+        write_checkpoint(self.folder, step, state, arrays, self.keep)
+        self._saved_at = time.monotonic()
+
+    def _listen_to_signals(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def _leave_signals(self):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _on_signal(self, number, frame):
+        if self._signal is not None or not _is_in_fit(frame, self.model):
+            self._leave_signals()
+            signal.raise_signal(number)
+            return
+        self._signal = number
+        if self._end_of_epoch is not None:
+            self._save(self._end_of_epoch)
+            self._end_if_signaled()
+        _say("saving after this batch; once more ends the run without that.")
+
+    def _end_if_signaled(self):
+        if self._signal is None:
+            return
+        self._leave_signals()
+        _say(f"saved in {str(self.folder)!r}; start the same again to go on.")
+        if self._signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + self._signal)
+
+
+def _is_in_fit(frame, model):
+    """Whether the signal came within the model's `fit`, which may have failed since."""
+    while frame is not None:
+        if frame.f_code.co_name == "fit" and frame.f_locals.get("self") is model:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _say(sentence):
+    print(f"\nResume: {sentence}", file=sys.stderr)
