@@ -3,7 +3,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
-	benchmark-classes benchmark-sharded-classes benchmark-against-torch dist clean
+	benchmark-classes benchmark-sharded-classes benchmark-against-torch soak dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -127,6 +127,9 @@ benchmark-sharded-classes: .venv/installed-test ## Time class weights split over
 benchmark-against-torch: .venv/installed-test ## Train beside pytorch-metric-learning: recall and time
 	.venv/bin/python -m tests.benchmarks.benchmark_training_in_torch \
 		--config=experiments/configs/glyphs.py --config.epochs=3
+
+soak: .venv/installed-test ## Kill training runs at random and compare how they end
+	.venv/bin/python -m tests.soak.soak
 
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .

@@ -13,6 +13,7 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   metrics.json       metrics on the test classes: exact, binary, through the index; NMI
   report/            retrieved images and training curves; open index.html
   config.json        the settings
+  checkpoints/       what the run goes on from; may be deleted when it is finished
   log.csv            loss and recall after each epoch
   tensorboard/       the same, for TensorBoard
 
@@ -21,7 +22,7 @@ KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
 
 import datetime
 import pathlib
-import tempfile
+import sys
 
 import keras
 import tensorflow as tf
@@ -29,6 +30,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments._lib import program
+from experiments._lib.best_weights import BestWeights
 from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
@@ -38,13 +40,17 @@ from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import find_loss
 from experiments._lib.measure import measure
 from experiments._lib.replicas import start_replicas
+from experiments._lib.run_folder import CHECKPOINTS
+from experiments._lib.run_folder import is_finished
+from experiments._lib.run_folder import open_run_folder
 from keras_dml import data
 from keras_dml import evaluation
-from keras_dml import models
 from keras_dml import search
 from keras_dml import serving
 from keras_dml import training
+from keras_dml._files import atomic_file
 from keras_dml._files import write_json
+from keras_dml._ops import IS_KERAS_2
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -61,7 +67,20 @@ _DATA_DIR = flags.DEFINE_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "The folder of the run, new or empty. Default: saved_models/CONFIG-DATE-TIME.",
+    "The folder of the run: new, or that of a run with the same settings, which goes "
+    "on where it stopped. Default: saved_models/CONFIG-DATE-TIME.",
+)
+_EXTEND = flags.DEFINE_bool(
+    "extend", False, "Let --config.epochs be more than the run began with."
+)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    5,
+    "Save what the run goes on from every so many minutes.",
+    lower_bound=0,
+)
+_KEEP = flags.DEFINE_integer(
+    "keep", 2, "How many checkpoints stay; the newest undamaged counts.", lower_bound=2
 )
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus", 0, "Train on this many replicas on the CPU, to try it without GPUs."
@@ -76,8 +95,10 @@ def main(argv: list[str]) -> None:
     check_config(config)
     replicas = start_replicas(_LOGICAL_CPUS.value)
     check_replicas(config, replicas.count)
-    output_dir = _OUTPUT_DIR.value or _default_output_dir()
-    training.check_run_directory(output_dir)
+    run = pathlib.Path(_OUTPUT_DIR.value or _default_output_dir())
+    if is_finished(run, config, _EXTEND.value):
+        print(f"{run} is finished already; nothing is left to do.")
+        return
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -92,34 +113,60 @@ def main(argv: list[str]) -> None:
     with replicas.scope():
         compile_model(config, model, len(batches), trunk)
     data.check_images(*filter(None, (validation, test)))
-    run = training.new_run_directory(output_dir)
-    write_json(run / "config.json", config.to_dict())
+    open_run_folder(run, config)
     print(
         f"Training {config.trunk} on {len(train):,} images of "
         f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
         f"\nWriting {run}"
     )
-
-    with tempfile.TemporaryDirectory() as checkpoints:
-        best = pathlib.Path(checkpoints) / "best.weights.h5"
+    try:
+        callbacks = _callbacks(config, run, trunk, embedder, test, validation)
         history = model.fit(
             batches,
             epochs=config.frozen_epochs + config.epochs,
             shuffle=False,  # The batches are shuffled already; Keras would warn.
-            callbacks=[
-                training.FreezeTrunk(trunk, config.frozen_epochs),
-                *_callbacks(config, run, embedder, test, validation, best),
-            ],
+            callbacks=[*callbacks, *_resume(run, batches, callbacks)],
         ).history
-        if validation is not None:
-            _load_weights(model, best)
-    embedder.save(run / "embedding.keras")
-    trunk.save_weights(str(run / "trunk.weights.h5"))
+        _write_results(config, run, trunk, embedder, test, history)
+    except (KeyboardInterrupt, SystemExit):
+        print(
+            f"\nThe same command with --output_dir={run} goes on from the newest "
+            "checkpoint.",
+            file=sys.stderr,
+        )
+        raise
 
+
+def _resume(run, batches, callbacks):
+    """The callback that lets a run go on; Keras 2 can't have it."""
+    if IS_KERAS_2:
+        return []
+    return [
+        training.Resume(
+            run / CHECKPOINTS,
+            batches,
+            callbacks,
+            minutes=_CHECKPOINT_MINUTES.value,
+            keep=_KEEP.value,
+        )
+    ]
+
+
+def _write_results(config, run, trunk, embedder, test, history):
+    """Measures the model and writes what the run is for, the metrics last.
+
+    What a run that was stopped here has written is whole, and of the same weights.
+    """
+    with atomic_file(run / "embedding.keras") as file:
+        embedder.save(file)
+    with atomic_file(run / "trunk.weights.h5") as file:
+        trunk.save_weights(str(file))
     embeddings, index, metrics = measure(config, embedder, test)
     table = evaluation.format_table(metrics)
-    _export(embedder, run, config.resize)
-    search.save_gallery_index(run / "index", index, test)
+    if not (run / "serving" / "1").exists():
+        _export(embedder, run, config.resize)
+    if not (run / "index").exists():
+        search.save_gallery_index(run / "index", index, test)
     training.write_report(
         run / "report", run.name, embeddings, test, history, table, config.seed
     )
@@ -127,14 +174,7 @@ def main(argv: list[str]) -> None:
     print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")
 
 
-def _load_weights(model, file):
-    if not isinstance(model, models.Classifier | models.CrossBatchMemory):
-        # Without the metrics, which Keras 2 can't load for several replicas.
-        model = keras.Model(model.inputs, model.outputs)
-    model.load_weights(str(file))
-
-
-def _callbacks(config, run, embedder, test, validation, best):
+def _callbacks(config, run, trunk, embedder, test, validation):
     """The callbacks that measure and log after each epoch.
 
     With validation classes, these are measured, and the weights with the best R@1 on
@@ -145,6 +185,7 @@ def _callbacks(config, run, embedder, test, validation, best):
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
     metrics = find_loss(config.loss).metrics
     callbacks = [
+        training.FreezeTrunk(trunk, config.frozen_epochs),
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
         ),
@@ -152,15 +193,7 @@ def _callbacks(config, run, embedder, test, validation, best):
         keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
     ]
     if validation is not None:
-        callbacks.append(
-            keras.callbacks.ModelCheckpoint(
-                str(best),
-                monitor="val_recall@1",
-                mode="max",
-                save_best_only=True,
-                save_weights_only=True,
-            )
-        )
+        callbacks.append(BestWeights("val_recall@1"))
     return callbacks
 
 
