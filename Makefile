@@ -131,6 +131,9 @@ benchmark-against-torch: .venv/installed-test ## Train beside pytorch-metric-lea
 soak: .venv/installed-test ## Kill training runs at random and compare how they end
 	.venv/bin/python -m tests.soak.soak
 
+fuzz: .venv/installed-test ## Read 100,000 damaged images through the loader and an exported model
+	.venv/bin/python -m tests.fuzz.fuzz_images
+
 dist: install ## Build the wheel in dist/
 	.venv/bin/pip wheel --no-deps --wheel-dir dist .
 
