@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
 
 
@@ -29,8 +30,14 @@ def labeled_batches(
 
     Raises:
         ValueError: if the data set is none of these, or not whole, or endless, or it
-            doesn't fit the model.
+            doesn't fit the model, or the model is none, or batch_size out of range.
     """
+    if not isinstance(embedder, keras.Model):
+        raise ValueError(
+            f"embedder must be a keras.Model from images to embeddings; got "
+            f"{embedder!r}."
+        )
+    checked_integer(batch_size, "batch_size", 1)
     import tensorflow as tf  # Evaluation alone does without it on other backends.
 
     from keras_dml import data
@@ -57,6 +64,12 @@ def labeled_batches(
             return np.asarray(given)
 
     _check_fits(embedder, batches.element_spec)
+    output = getattr(embedder, "output_shape", None)
+    if isinstance(output, tuple) and len(output) != 2:
+        raise ValueError(
+            f"embedder must give embeddings, (batch, dim); {embedder.name!r} gives "
+            f"{output}. keras_dml.models.embedding_model pools features."
+        )
     return batches, labels
 
 

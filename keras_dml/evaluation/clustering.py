@@ -137,8 +137,11 @@ def normalized_mutual_information(
         equation 2.
     """
     rows = np.size(labels)
-    if rows == 0:
-        raise ValueError("labels is empty. Pass one label for each image.")
+    if rows == 0 or np.ndim(labels) != 1:
+        raise ValueError(
+            "labels must have shape (n,), one label for each image, n at least 1; got "
+            f"{np.shape(labels)}."
+        )
     classes, class_sizes = _numbered(labels, "labels", rows)
     clusters, cluster_sizes = _numbered(clusters, "clusters", rows)
     if len(class_sizes) == 1 or len(cluster_sizes) == 1:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_dml._checks import checked_floats
+from keras_dml._checks import checked_integer
 from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
 from keras_dml.evaluation._labeled_batches import labeled_batches
@@ -55,12 +56,14 @@ def embed(
         verbose: Keras's progress bar: 0 for none.
 
     Returns:
-        (images, dim) float32.
+        (images, dim), of the dtype of the model's output: float32 unless it was made
+        otherwise.
 
     Raises:
         ValueError: if the data set is none of these, or not whole, or endless, or its
             images don't fit the model, or the model takes no square images of a fixed
-            size where image files are resized to it.
+            size where image files are resized to it, or gives no (batch, dim), or
+            batch_size is out of range.
 
     Example:
         >>> embed(embedder, test, verbose=0).shape
@@ -125,11 +128,12 @@ def embed_query_and_gallery(
 
 
 def _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose):
-    for variable in embedder.non_trainable_variables:
-        variable.assign(ops.convert_to_numpy(variable))
+    batch_size = checked_integer(batch_size, "batch_size", 1)
     shards = number_of_shards()
     batch_size = -(-batch_size // shards) * shards
     batches, labels_of_pass = labeled_batches(embedder, dataset, resize, batch_size)
+    for variable in embedder.non_trainable_variables:
+        variable.assign(ops.convert_to_numpy(variable))
     if shards > 1:
         batches = batches.rebatch(batch_size)
         batches = batches.map(functools.partial(_padded, shards=shards))

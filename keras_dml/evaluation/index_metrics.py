@@ -63,6 +63,20 @@ class SearchIndex(Protocol):
         """Finds row numbers and similarities, (n, k) each, best first, −1 for none."""
 
 
+def check_index(index: Any) -> None:
+    """Makes sure that an index is a `SearchIndex`.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    wanted = ("kind", "metric", "count", "ids", "parameters", "calibration", "search")
+    if not all(hasattr(index, name) for name in wanted):
+        raise ValueError(
+            "index must be an index of keras_dml.search, such as calibrated_neighbors "
+            f"builds, or another with {', '.join(wanted)}; got {index!r}."
+        )
+
+
 def index_metrics(
     index: SearchIndex,
     queries: npt.ArrayLike,
@@ -113,6 +127,7 @@ def index_metrics(
         (1.0, 1.0, 1.0)
     """
     ks = checked_ks(ks)
+    check_index(index)
     queries, gallery = checked_pair(queries, gallery)
     classes = pair_classes(queries, query_labels, gallery, gallery_labels)
     rows = queries if gallery is None else gallery
@@ -294,7 +309,7 @@ def recall_of_neighbors(
     if max(ks) > ids.shape[1]:
         raise ValueError(
             f"ks asks for {max(ks)} neighbors, but ids has {ids.shape[1]} a query. "
-            "Search for more, and fill up with −1 where there are no more."
+            "Search for more, and fill up with -1 where there are no more."
         )
     query_labels = checked_labels(query_labels, "query_labels", len(ids))
     query_classes, gallery_classes = class_numbers(query_labels, gallery_labels)

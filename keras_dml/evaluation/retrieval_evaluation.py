@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
@@ -49,8 +50,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         batch_size: images in a batch, but for batches given.
 
     Raises:
-        ValueError: if `ks` or `every` is out of range, the data set is of another kind,
-            not whole, endless or of one image, or it doesn't fit the model.
+        ValueError: if an argument is out of range, embedder is no model, or the data
+            set is of another kind, not whole, endless, of one image, or doesn't fit it.
 
     Example:
         >>> batches = keras_dml.data.class_balanced_batches(
@@ -83,6 +84,10 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.dataset = dataset
         self.ks = checked_ks(ks)
         self.every = checked_integer(every, "every", 1)
+        if not isinstance(prefix, str) or not prefix:
+            raise ValueError(
+                f"prefix must be text, such as 'val' or 'test'; got {prefix!r}."
+            )
         self.prefix = prefix
         self.resize = resize
         self.batch_size = batch_size
@@ -95,6 +100,14 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Notes that the first epoch of this `fit` comes, whatever its number is."""
         self._measure_next = True
+
+    def get_state(self) -> dict[str, Any]:
+        """Gives what `keras_dml.training.Resume` saves."""
+        return {"measure_next": self._measure_next}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `get_state` gave."""
+        self._measure_next = state["measure_next"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds Recall@K to the logs."""

@@ -18,11 +18,13 @@ from keras_dml.evaluation.clustering import k_means
 from keras_dml.evaluation.clustering import normalized_mutual_information
 from keras_dml.evaluation.embed import binary_codes
 from keras_dml.evaluation.index_metrics import SearchIndex
+from keras_dml.evaluation.index_metrics import check_index
 from keras_dml.evaluation.index_metrics import index_metrics
 from keras_dml.evaluation.ranking_metrics import ranking_metrics
 from keras_dml.evaluation.verification import verification
 
 _TABLE_WIDTH = 80
+_IN_EVERY_TABLE = {"float", "binary", "images", "classes", "lone_queries"}
 
 
 def retrieval_metrics(
@@ -107,6 +109,8 @@ def retrieval_metrics(
     queries, gallery = checked_pair(queries, gallery)
     classes = pair_classes(queries, query_labels, gallery, gallery_labels)
     ks = checked_ks(ks)
+    if index is not None:
+        check_index(index)
     nmi_starts = checked_integer(nmi_starts, "nmi_starts", 0)
     rates = checked_rates(false_accept_rates, "false_accept_rates")
     if gallery is None and len(queries) < 2:
@@ -184,6 +188,9 @@ def format_table(metrics: Mapping[str, Any]) -> str:
         they were measured, the size of the set and how many queries had nothing to
         find.
 
+    Raises:
+        ValueError: if metrics are not those.
+
     Example:
         >>> recalls = {"recall@1": 0.6536, "recall@2": 0.7676}
         >>> exact = {**recalls, "mrr": 0.74, "r_precision": 0.35, "map@r": 0.25}
@@ -204,6 +211,11 @@ def format_table(metrics: Mapping[str, Any]) -> str:
         search is the cheaper here
         5,924 images of 100 classes
     """
+    if not isinstance(metrics, Mapping) or not metrics.keys() >= _IN_EVERY_TABLE:
+        raise ValueError(
+            "metrics must be what retrieval_metrics returns, with "
+            f"{', '.join(sorted(_IN_EVERY_TABLE))}; got {metrics!r}."
+        )
     names = list(metrics["float"])
     rows = [["", *map(_heading, names)]]
     for kind in ("float", "binary", "index"):

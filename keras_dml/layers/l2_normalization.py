@@ -14,11 +14,15 @@ from keras_dml._ops import ops
 def l2_normalize(x: Tensor) -> Tensor:
     """Scales each vector to length 1: `x * rsqrt(max(sum(x²), 1e-12))`.
 
+    A vector comes out with length 1 if its own lies between 1e-6 and 1.8e19 (1.3e154 in
+    float64): a shorter one is multiplied by 1e6, and of a longer one, whose squared
+    length is infinite, nothing but zeros is left.
+
     Unlike `keras.ops.normalize`, its gradient at a zero vector is finite on every
     backend; a zero vector stays zero. Computed in float32 or wider.
 
     Args:
-        x: (..., dim) floats or integers.
+        x: (..., dim) floats or integers, a tensor or an array.
 
     Returns:
         (..., dim), of float64 for float64 and of float32 for all other dtypes.
@@ -29,6 +33,7 @@ def l2_normalize(x: Tensor) -> Tensor:
         array([[0.6, 0.8],
                [0. , 0. ]])
     """
+    x = ops.convert_to_tensor(x)
     if dtype_name(x.dtype) != "float64":
         x = ops.cast(x, "float32")
     squared_length = ops.sum(ops.square(x), axis=-1, keepdims=True)

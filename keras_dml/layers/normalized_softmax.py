@@ -36,7 +36,8 @@ class NormalizedSoftmax(Proxies):
             the batch: an integer from 1 to `num_classes`, or a share of the classes, a
             float above 0 and at most 1. None, the default, takes all classes. The
             paper loses little recall at a share of 0.1.
-        seed: an integer that the draws follow, with the step; None for one at random.
+        seed: an integer of at least 0 that the draws follow, with the step; None for
+            one at random.
         class_weights_initializer: a Keras initializer of the class weights. None, the
             default, draws from U(-1/√dim, 1/√dim), as the released code does.
         class_weights_regularizer: a Keras regularizer of the class weights, or None.

@@ -60,7 +60,8 @@ class Proxies(keras.layers.Layer):
         sampled_classes: how many classes to draw in each training step, beside those of
             the batch: an integer from 1 to `num_classes`, or a share of the classes, a
             float above 0 and at most 1. None, the default, takes all classes.
-        seed: an integer that the draws follow, with the step; None for one at random.
+        seed: an integer of at least 0 that the draws follow, with the step; None for
+            one at random.
         **kwargs: those of every Keras layer, such as `name` and `dtype`.
 
     Call arguments:
@@ -123,7 +124,7 @@ class Proxies(keras.layers.Layer):
             )
         )
         self.sampled_classes = _checked_sample(sampled_classes, self.num_classes)
-        self.seed = None if seed is None else checked_integer(seed, "seed")
+        self.seed = None if seed is None else checked_integer(seed, "seed", 0)
         if self.sampled_classes is not None:
             if IS_KERAS_2:
                 raise ValueError("sampled_classes needs Keras 3; leave it out.")

@@ -25,8 +25,9 @@ class PairLoss(LabelLoss):
     batch with images of past batches as well.
 
     A batch without a pair that the loss could use costs 0, with a gradient of 0. One
-    with a NaN, an infinity, or an embedding whose squared length is infinite costs
-    NaN, so that a training that diverged does not go unnoticed.
+    with a NaN, an infinity, an embedding whose squared length is infinite, or a label
+    that is no whole number costs NaN, so that neither a training that diverged nor
+    wrong labels go unnoticed.
 
     The arithmetic is float32 or wider. Labels are compared as they are, before Keras
     makes float32 of them, in which those from 2²⁴ on collide; but JAX, unless told
@@ -107,7 +108,12 @@ class PairLoss(LabelLoss):
                 f"{tuple(y_pred.shape)}."
             )
         labels = gather_replicas(_wide_integers(self._checked_labels(y_true, y_pred)))
-        return super().__call__(labels[:, None] == labels[None, :], y_pred)
+        loss = super().__call__(labels[:, None] == labels[None, :], y_pred)
+        if "float" in dtype_name(labels.dtype):
+            # A label that is NaN equals none, and 0.5 is rarely meant.
+            some_are_not_whole = ops.any(ops.floor(labels) != labels)
+            loss = ops.where(ops.logical_not(some_are_not_whole), loss, math.nan)
+        return loss
 
     def call(self, same_class: Tensor, embeddings: Tensor) -> Tensor:
         """Gives each image the value of the batch, so that Keras's mean is that value.
@@ -200,7 +206,10 @@ class PairLoss(LabelLoss):
         Returns:
             A scalar.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define batch_loss. Define it, or take "
+            "a loss of keras_dml.losses that does."
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Gives the configuration, the miner included."""

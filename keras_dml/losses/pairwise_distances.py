@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_dml._checks import checked_bool
 from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
 from keras_dml._ops import ops
@@ -28,6 +29,9 @@ def pairwise_distances(
         (batch, batch) or (batch, references) distances, 0 or more, of float64 for
         float64 and of float32 for all other dtypes.
 
+    Raises:
+        ValueError: if squared is no bool, or the shapes are others.
+
     Example:
         >>> corners = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
         >>> distances = keras_dml.losses.pairwise_distances(corners)
@@ -36,14 +40,20 @@ def pairwise_distances(
                [3., 0., 5.],
                [4., 5., 0.]])
     """
-    embeddings, rounding = _wide(embeddings)
+    squared = checked_bool(squared, "squared")
+    embeddings, rounding = _wide(embeddings, "embeddings")
     # `@`, as Keras's matmul makes float32 of float64 on PyTorch.
     if references is None:
         products = embeddings @ ops.transpose(embeddings)
         lengths = ops.diagonal(products)
         lengths = lengths[:, None] + lengths[None, :]
     else:
-        references, _ = _wide(references)
+        references, _ = _wide(references, "references")
+        if embeddings.shape[1] != references.shape[1]:
+            raise ValueError(
+                "embeddings and references must have rows of one width; got shapes "
+                f"{tuple(embeddings.shape)} and {tuple(references.shape)}."
+            )
         products = embeddings @ ops.transpose(references)
         lengths = ops.sum(ops.square(embeddings), axis=-1)[:, None]
         lengths = lengths + ops.sum(ops.square(references), axis=-1)[None, :]
@@ -56,9 +66,13 @@ def pairwise_distances(
     return ops.where(is_apart, root, 0)
 
 
-def _wide(embeddings):
+def _wide(embeddings, name):
     """Gives embeddings of float32 or float64, and the rounding of that."""
     embeddings = ops.convert_to_tensor(embeddings)
+    if len(embeddings.shape) != 2:
+        raise ValueError(
+            f"{name} must have shape (batch, dim); got {tuple(embeddings.shape)}."
+        )
     if dtype_name(embeddings.dtype) == "float64":
         return embeddings, 1e-15
     return ops.cast(embeddings, "float32"), 5e-7

@@ -94,4 +94,7 @@ class ProxyLoss(LabelLoss):
         Returns:
             (batch,).
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define image_losses. Define it, or take "
+            "a loss of keras_dml.losses that does."
+        )

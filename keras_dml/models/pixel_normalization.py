@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_dml._checks import checked_bool
+from keras_dml._checks import checked_number
 from keras_dml._ops import Tensor
 from keras_dml._ops import ops
 
@@ -52,19 +53,13 @@ class PixelNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        mean = [float(one) for one in mean]
-        std = [float(one) for one in std]
-        if (
-            len(mean) != len(std)
-            or not np.isfinite(mean + std).all()
-            or min(std, default=0) <= 0
-        ):
+        self.mean = _checked_numbers(mean, "mean")
+        self.std = _checked_numbers(std, "std", above=0)
+        if len(self.mean) != len(self.std):
             raise ValueError(
-                "mean and std must be one finite number a channel, std above 0; got "
-                f"mean={mean}, std={std}."
+                "mean and std must be one number a channel; got "
+                f"mean={self.mean}, std={self.std}."
             )
-        self.mean = mean
-        self.std = std
         self.bgr = checked_bool(bgr, "bgr")
 
     def call(self, images: Tensor) -> Tensor:
@@ -92,3 +87,15 @@ class PixelNormalization(keras.layers.Layer):
             "std": list(self.std),
             "bgr": self.bgr,
         }
+
+
+def _checked_numbers(numbers, name, above=None):
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise ValueError(
+            f"{name} must hold one number a channel, such as [127.5] * 3; got "
+            f"{numbers!r}."
+        )
+    numbers = [checked_number(one, f"{name}'s numbers", above=above) for one in numbers]
+    if not numbers:
+        raise ValueError(f"{name} must hold one number a channel; it is empty.")
+    return numbers

@@ -112,7 +112,8 @@ def calibrated_neighbors(
     Args:
         kind: "annoy" or "hnsw", or "exact", which needs no calibration.
         embeddings: (n, dim) floats or (n, bytes) uint8 packed codes to index.
-        k: how many neighbors will be asked for, at least 1.
+        k: how many neighbors will be asked for, at least 1. Of fewer rows the index is
+            calibrated for as many as there are.
         ids: (n,) ids of the rows, as in `Neighbors.build`.
         queries: (m, dim) or (m, bytes), to draw the sample from. None: it is drawn
             from the rows, which costs another build.

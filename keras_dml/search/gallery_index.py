@@ -53,7 +53,8 @@ def save_gallery_index(
     Raises:
         FileExistsError: if the folder exists.
         OSError: if it cannot be made.
-        ValueError: if the index has another number of rows, or ids of its own.
+        ValueError: if neighbors or dataset is of another type, or the index has another
+            number of rows, or ids of its own.
 
     Example:
         >>> index = ExactNeighbors()
@@ -64,6 +65,11 @@ def save_gallery_index(
         ... ]
         True
     """
+    if not isinstance(dataset, ImageDataset) or not isinstance(neighbors, Neighbors):
+        raise ValueError(
+            "neighbors must be an index of keras_dml.search, and dataset the "
+            f"ImageDataset of its images; got {neighbors!r} and {dataset!r}."
+        )
     in_gallery = slice(None) if dataset.is_query is None else ~dataset.is_query
     paths, labels = dataset.paths[in_gallery], dataset.labels[in_gallery]
     if neighbors.count != len(paths) or neighbors.ids is not None:

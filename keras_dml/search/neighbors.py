@@ -351,7 +351,7 @@ def checked_ids(ids: npt.ArrayLike, rows: int) -> np.ndarray:
         )
     if ids.min() < 0 or ids.max() > np.iinfo(np.int64).max:
         raise ValueError(
-            f"ids must lie in 0 … 2^63 − 1, as −1 means nothing found; got {ids.min()} "
+            f"ids must lie in 0 … 2^63 - 1, as -1 means nothing found; got {ids.min()} "
             f"… {ids.max()}."
         )
     ids = ids.astype(np.int64)

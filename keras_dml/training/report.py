@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from keras_dml._checks import checked_floats
 from keras_dml._files import atomic_file
 from keras_dml._ops import import_extra
 from keras_dml.data import ImageDataset
@@ -47,6 +48,8 @@ def write_report(
         seed: an integer of at least 0, by which the queries are drawn.
 
     Raises:
+        ValueError: if title is no text, embeddings are not one row an image, or history
+            has no "loss".
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -54,6 +57,19 @@ def write_report(
         >>> history = {"loss": [2.1, 1.4], "test_recall@1": [0.3, 0.5]}
         >>> write_report("report", "A run", embeddings, test, history, "R@1 50.0")
     """
+    if not isinstance(title, str):
+        raise ValueError(f"title must be text; got {title!r}.")
+    embeddings = checked_floats(embeddings, "embeddings")
+    if len(embeddings) != len(dataset):
+        raise ValueError(
+            f"embeddings must have one row for each of the {len(dataset)} images; got "
+            f"{len(embeddings)}. Pass the embeddings of this data set."
+        )
+    if "loss" not in history:
+        raise ValueError(
+            f"history must have the loss of each epoch under 'loss'; got "
+            f"{sorted(history)}. Pass model.fit(…).history."
+        )
     figures = {
         "retrieval.png": _retrieval_figure(embeddings, dataset, seed),
         "curves.png": _curves_figure(history),

@@ -1,6 +1,7 @@
 """The learning-rate schedule of the paper."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 import keras
 
@@ -49,7 +50,7 @@ def step_decay(
     frozen_epochs = checked_integer(frozen_epochs, "frozen_epochs", 0)
     if (
         not isinstance(decay_at, Sequence)
-        or not all(0 < fraction < 1 for fraction in decay_at)
+        or not all(isinstance(one, Real) and 0 < one < 1 for one in decay_at)
         or list(decay_at) != sorted(set(decay_at))
     ):
         raise ValueError(

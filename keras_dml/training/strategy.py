@@ -64,12 +64,16 @@ def check_batch_divides(classes: int, images_per_class: int, replicas: int) -> N
         replicas: the strategy's `num_replicas_in_sync`, at least 1.
 
     Raises:
-        ValueError: if `classes * images_per_class` is not a multiple of `replicas`;
-            the message suggests the nearest numbers of classes for which it is.
+        ValueError: if an argument is out of range, or `classes * images_per_class` is
+            not a multiple of `replicas`; the message suggests the nearest numbers of
+            classes for which it is.
 
     Example:
         >>> check_batch_divides(classes=4, images_per_class=25, replicas=2)
     """
+    classes = checked_integer(classes, "classes", 1)
+    images_per_class = checked_integer(images_per_class, "images_per_class", 1)
+    replicas = checked_integer(replicas, "replicas", 1)
     batch = classes * images_per_class
     if batch % replicas == 0:
         return

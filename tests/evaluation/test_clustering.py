@@ -199,7 +199,8 @@ def test_limits(labels, clusters, expected):
 @pytest.mark.parametrize(
     ("labels", "clusters", "message"),
     [
-        ([], [], "labels is empty"),
+        ([], [], r"labels must have shape \(n,\), .*; got \(0,\)"),
+        (3, 4, r"labels must have shape \(n,\), .*; got \(\)"),
         ([0, 1], [0], r"clusters must have shape \(2,\)"),
         ([0.0, 1.0], [0, 1], "labels must be integers, or strings"),
         ([0, 1], [0.0, 1.0], "clusters must be integers, or strings"),

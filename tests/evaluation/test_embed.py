@@ -89,3 +89,18 @@ def test_unpacked_codes_are_the_signs(dtype, dim):
 def test_codes_of_codes_are_refused():
     with pytest.raises(ValueError, match="embeddings must be float16"):
         binary_codes(np.ones((2, 2), np.uint8))
+
+
+@pytest.mark.parametrize("batch_size", ["9", 2.5, 0])
+def test_batch_size_is_refused_as_it_was_given(embedder, noise, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must .*; got {batch_size!r}"):
+        embed(embedder, noise, batch_size=batch_size, verbose=0)
+
+
+def test_what_gives_no_embeddings_is_refused(noise):
+    with pytest.raises(ValueError, match=r"embedder must be a keras.Model .* got None"):
+        embed(None, noise, verbose=0)
+    images = keras.Input((14, 14, 3))
+    features = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
+    with pytest.raises(ValueError, match=r"\(batch, dim\); .* \(None, 12, 12, 2\)"):
+        embed(features, noise, verbose=0)

@@ -318,3 +318,9 @@ def test_id_beyond_int64_does_not_wrap():
 def test_unsigned_own_ids_are_matched():
     own = np.array([2**62 + 1], np.uint64)
     assert without_self([[2**62, 2**62 + 1]], own).tolist() == [[2**62]]
+
+
+@pytest.mark.parametrize("index", [None, "annoy"])
+def test_what_is_no_index_is_refused(embeddings, index):
+    with pytest.raises(ValueError, match=f"index must be an index of .*got {index!r}"):
+        index_metrics(index, embeddings, LABELS)

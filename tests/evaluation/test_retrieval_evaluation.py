@@ -235,3 +235,19 @@ def test_embedding_gives_the_replicas_the_same_statistics(two_replicas):
     _, measured = two_replicas
     for of_replica in measured["of_replicas"]:
         np.testing.assert_allclose(of_replica, measured["moving_mean"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"embedder": None}, "embedder must be a keras.Model .*; got None"),
+        ({"prefix": None}, "prefix must be text, such as 'val' or 'test'; got None"),
+        ({"prefix": ""}, "prefix must be text"),
+        ({"resize": "9"}, "resize must be an integer"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of at least 1; got 2.5"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_training(noise, arguments, message):
+    _, embedder = model_and_embedder()
+    with pytest.raises(ValueError, match=message):
+        RetrievalEvaluation(**{"embedder": embedder, "dataset": noise, **arguments})

@@ -389,3 +389,14 @@ def test_table_has_a_line_for_each_rate_and_kind_of_verification(embeddings):
     ]
     assert "of two; 1,234 queries of unknown classes" in " ".join(lines)
     assert max(map(len, lines)) <= 80
+
+
+def test_what_is_no_index_is_refused_before_anything_is_measured():
+    with pytest.raises(ValueError, match=r"index must be an index of .*'annoy'"):
+        retrieval_metrics(np.eye(4), [0, 0, 1, 1], index="annoy")
+
+
+@pytest.mark.parametrize("metrics", [{}, None, {"float": {}}])
+def test_table_of_something_else_is_refused(metrics):
+    with pytest.raises(ValueError, match="metrics must be what retrieval_metrics"):
+        format_table(metrics)

@@ -26,7 +26,7 @@ def main(file, folder):
     strategy = mirrored_strategy(logical_cpus=2)
     assert strategy.num_replicas_in_sync == 2
     with np.load(file) as arrays:
-        dataset = ImageDataset(arrays["paths"], arrays["labels"], "abcde")
+        dataset = ImageDataset(arrays["paths"], arrays["labels"], tuple("abcde"))
     keras.utils.set_random_seed(0)
     with strategy.scope():
         images = keras.Input((SIDE, SIDE, 3))

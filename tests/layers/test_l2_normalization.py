@@ -76,3 +76,17 @@ def test_mask_is_passed_on():
     y = L2Normalization()(keras.layers.Masking()(x))
     mask = ops.convert_to_numpy(y._keras_mask)
     np.testing.assert_array_equal(mask, [[True, False]])
+
+
+def test_lists_are_taken_too():
+    y = ops.convert_to_numpy(l2_normalize([[3.0, 4.0]]))
+    np.testing.assert_allclose(y, [[0.6, 0.8]], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(1e-7, 0.1), (1.1e-6, 1), (1.8e19, 1), (1.9e19, 0)],
+)
+def test_range_in_which_vectors_come_out_with_length_1(length, expected):
+    y = l2_normalize(np.array([[length, 0.0]], "float32"))
+    np.testing.assert_allclose(ops.convert_to_numpy(y)[0, 0], expected, 1e-5)

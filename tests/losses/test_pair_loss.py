@@ -9,6 +9,8 @@ from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import ops
 from keras_dml.losses import Contrastive
 from keras_dml.losses import CosFace
+from keras_dml.losses import PairLoss
+from keras_dml.losses import ProxyLoss
 from tests import fork_server
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,3 +70,18 @@ def test_reductions_are_those_of_keras():
         np.testing.assert_allclose(ops.convert_to_numpy(found), value)
     with pytest.raises(ValueError, match=r"[Rr]eduction"):
         Contrastive(reduction="average")
+
+
+@pytest.mark.parametrize("label", [np.nan, 0.5])
+def test_label_that_is_no_whole_number_costs_nan(label):
+    embeddings = np.eye(4, dtype="float32")
+    labels = np.array([0.0, 0.0, 1.0, 2.0], "float32")
+    assert np.isfinite(float(Contrastive()(labels, embeddings)))
+    labels[3] = label
+    assert np.isnan(float(Contrastive()(labels, embeddings)))
+
+
+@pytest.mark.parametrize("base", [PairLoss, ProxyLoss])
+def test_base_class_says_what_to_define(base):
+    with pytest.raises(NotImplementedError, match=f"{base.__name__} does not define"):
+        base()(np.array([0, 0, 1]), np.eye(3, dtype="float32"))

@@ -52,3 +52,17 @@ def test_distances_from_other_images(squared):
     found = pairwise_distances(x, squared, y)
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, 1e-6, 1e-7)
     assert ops.convert_to_numpy(found)[1, 2] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"squared": "no"}, "squared must be True or False; got 'no'"),
+        ({"embeddings": np.ones(3)}, r"embeddings must have shape .*; got \(3,\)"),
+        ({"references": np.ones(3)}, r"references must have shape .*; got \(3,\)"),
+        ({"references": np.ones((2, 4))}, r"one width; got shapes \(2, 3\) and \(2, 4"),
+    ],
+)
+def test_what_has_no_distances_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pairwise_distances(**{"embeddings": np.ones((2, 3)), **arguments})

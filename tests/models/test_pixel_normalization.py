@@ -59,16 +59,18 @@ def test_saved_and_loaded_in_a_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mean", "std"),
+    ("mean", "std", "message"),
     [
-        ((1, 2), (1, 2, 3)),
-        ((), ()),
-        ((1, 2, 3), (1, 0, 1)),
-        ((1, 2, 3), (1, -1, 1)),
-        ((1, np.nan, 3), (1, 1, 1)),
-        ((1, 2, 3), (1, np.inf, 1)),
+        ((1, 2), (1, 2, 3), r"one number a channel; got mean=\[1.0, 2.0\], std=\["),
+        ((), (), "mean must hold one number a channel; it is empty"),
+        (1, 1, "mean must hold one number a channel, .*; got 1"),
+        ("123", "123", "mean must hold one number a channel, .*; got '123'"),
+        ((1, 2, 3), (1, 0, 1), "std's numbers must be a number above 0; got 0"),
+        ((1, 2, 3), (1, -1, 1), "std's numbers must be a number above 0; got -1"),
+        ((1, np.nan, 3), (1, 1, 1), "mean's numbers must be a finite number; got nan"),
+        ((1, 2, 3), (1, np.inf, 1), "std's numbers must be a number above 0; got inf"),
     ],
 )
-def test_numbers_that_can_not_be_used_are_refused(mean, std):
-    with pytest.raises(ValueError, match=r"one finite number a channel.*got mean=\["):
+def test_numbers_that_can_not_be_used_are_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
         PixelNormalization(mean, std)

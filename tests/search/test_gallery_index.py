@@ -204,3 +204,8 @@ def test_list_of_images_that_does_not_belong_is_refused(folder, change):
     seal(folder, lambda: write_rows(folder, change(read_rows(folder))))
     with pytest.raises(ValueError, match=r"images\.csv.*Build the index again"):
         load_gallery_index(folder)
+
+
+def test_what_is_no_index_or_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"neighbors must be an index .*None"):
+        save_gallery_index(tmp_path / "index", None, None)

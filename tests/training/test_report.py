@@ -32,7 +32,7 @@ def colored(folder, labels, names):
     paths = [str(folder / f"{row}.png") for row in range(len(labels))]
     for row, path in enumerate(paths):
         Image.new("RGB", (9, 9), (10 * row, 0, 0)).save(path)
-    return ImageDataset(paths, labels, names)
+    return ImageDataset(paths, labels, tuple(names))
 
 
 def cells(figure):
@@ -194,10 +194,12 @@ import sys
 sys.modules["matplotlib"] = None
 import numpy as np
 import keras_dml.training
-dataset = keras_dml.data.ImageDataset({dataset.paths.tolist()}, [0, 1, 0, 1], "ab")
+paths = {dataset.paths.tolist()}
+dataset = keras_dml.data.ImageDataset(paths, [0, 1, 0, 1], ("a", "b"))
 embeddings = np.eye(4, dtype=np.float32)
 try:
-    keras_dml.training.write_report("report", "", embeddings, dataset, {{}}, "")
+    history = {{"loss": [1.0]}}
+    keras_dml.training.write_report("report", "", embeddings, dataset, history, "")
 except ImportError as error:
     print(error)
 """
@@ -211,3 +213,19 @@ except ImportError as error:
     (line,) = finished.stdout.splitlines()
     assert line.startswith("the report needs matplotlib, which is not installed")
     assert line.endswith('pip install "keras_dml[experiments]"')
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"title": None}, "title must be text; got None"),
+        ({"embeddings": np.ones((3, 4))}, "each of the 21 images; got 3"),
+        ({"history": {}}, "history must have the loss"),
+    ],
+)
+def test_what_makes_no_report_is_refused(changes, message, tmp_path, embeddings):
+    dataset = colored(tmp_path, np.arange(21) % 2, ("a", "b"))
+    given = {"title": "A run", "embeddings": embeddings, "history": HISTORY}
+    with pytest.raises(ValueError, match=message):
+        write_report(tmp_path / "report", dataset=dataset, table="", **given | changes)
+    assert not (tmp_path / "report").exists()

@@ -36,6 +36,7 @@ def test_a_single_epoch_is_trained_at_the_first_rate():
         ({"epochs": True}, "epochs must be an integer of at least 1; got True"),
         ({"epochs": 1.5}, "epochs must be an integer of at least 1; got 1.5"),
         ({"decay_at": (15,)}, r"decay_at must be fractions .* got \(15,\)"),
+        ({"decay_at": ("a",)}, r"decay_at must be fractions .* got \('a',\)"),
         ({"decay_at": 0.5}, r"decay_at must be fractions .* such as \(0.5,\); got 0.5"),
         ({"decay_at": (0.75, 0.25)}, "decay_at must be fractions .* and increasing"),
         ({"decay_at": (float("nan"),)}, "decay_at must be fractions"),

@@ -99,3 +99,16 @@ def test_only_batches_that_do_not_divide_are_refused_with_numbers_that_do(
         :1
     ]
     assert suggested == nearest
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((4, 5, 0), "replicas must be an integer of at least 1; got 0"),
+        ((0, 5, 2), "classes must be an integer of at least 1; got 0"),
+        ((4, -5, 2), "images_per_class must be an integer of at least 1; got -5"),
+    ],
+)
+def test_numbers_of_no_batch_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_batch_divides(*numbers)
