@@ -30,7 +30,8 @@ install: .venv/installed ## Make .venv and install keras_dml in it
 	touch $@
 
 demo: .venv/installed-experiments ## Train on the glyphs, which need no download, and print Recall@K
-	.venv/bin/python -m experiments.train --config=experiments/configs/glyphs.py
+	.venv/bin/python -m experiments.train --config=experiments/configs/glyphs.py \
+		--output_dir=saved_models/glyphs
 
 # Files of tests go to processes, one a core, each with a TensorFlow of its own.
 PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile

@@ -1,6 +1,6 @@
 """Deep metric learning as classification, in plain Keras.
 
-From data to a served model, one room a step:
+The rooms, from data to a served model:
 
 - `data`: data sets, and class-balanced batches of them;
 - `models`: trunks, the embedding model, the classifier; `layers`, `losses` and

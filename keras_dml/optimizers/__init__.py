@@ -2,7 +2,7 @@
 
 `SGD` is PyTorch's rule. `LearningRateMultipliers` lets the learning rate of any other
 optimizer differ between variables, and `layer_wise_decay` gives the multipliers by
-depth that transformers are fine-tuned with. It needs Keras alone.
+depth that transformers are fine-tuned with. All three need Keras alone.
 
 Two inner files: `_multipliers`, the multipliers that both optimizers have;
 `_sparse_gradient`, TensorFlow's gradients of some rows of a variable.
