@@ -66,6 +66,7 @@ def test_run_is_whole_but_for_the_saved_model_whose_command_is_printed(run):
     assert "4 replica(s)" in finished.stdout
     assert finished.stderr == ""
     assert {path.name for path in folder.iterdir()} == {
+        "checkpoints",
         "config.json",
         "embedding.keras",
         "index",
