@@ -4,18 +4,80 @@ TensorFlow's decoders believe the header: they allocate what it asks for, a GIF'
 every frame, and of an animated WebP without alpha they write more than they allocated,
 which ends the process. So a file reaches its decoder only when its header has been
 looked at. An exported model has these operations too.
+
+Every pipeline takes time to optimize its graph, so there are few operations here: one
+product gives all numbers of all formats, and nothing but a GIF needs a branch.
 """
 
+import numpy as np
 import tensorflow as tf
 
 MOST_PIXELS = 2 * (1024**3 // 4 // 3)
 """Pixels that an image may have, 178,956,970: the number above which Pillow refuses a
 file as a decompression bomb, twice `PIL.Image.MAX_IMAGE_PIXELS`."""
 
-_MOST_SUB_BLOCKS = 2**17
-"""Of up to 255 bytes each, before the end of a GIF's first frame."""
+_TOO_LARGE = f"it has more than {MOST_PIXELS:,} pixels"
+_UNKNOWN = "it is no JPEG, PNG, BMP, GIF or WebP file"
+_ANIMATED = (
+    "it is an animated WebP without alpha, at which TensorFlow's decoder fails; save "
+    "one frame of it"
+)
+_BMP = (
+    "it is a BMP that TensorFlow's decoder can't read: it reads 8, 24 or 32 bits a "
+    "pixel, without compression, and no OS/2 header; save it as PNG"
+)
+_NO_FRAME = "it is a GIF without a frame"
+_PART = "it is a GIF whose first frame is only a part of it; save it as PNG"
 
-_GRAY = [[level] * 3 for level in range(256)]
+_HEADER_BYTES = 66
+
+# {format: what its files begin with, "?" for any byte}.
+_BEGINNINGS = {
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "GIF": b"GIF8",
+    "BMP": b"BM",
+    "WebP, extended": b"RIFF????WEBPVP8X",
+    "WebP, lossless": b"RIFF????WEBPVP8L",
+    "WebP": b"RIFF????WEBP",
+}
+# {number: its first byte, and how many; those of PNG have the highest byte first}.
+_NUMBERS = {
+    "PNG width": (16, -4),
+    "PNG height": (20, -4),
+    "BMP pixels": (10, 4),
+    "BMP header": (14, 4),
+    "BMP width": (18, 4),
+    "BMP height": (22, 4),
+    "BMP bits": (28, 2),
+    "BMP compression": (30, 4),
+    "BMP colors": (46, 4),
+    "BMP red": (54, 4),
+    "BMP green": (58, 4),
+    "BMP blue": (62, 4),
+    "WebP flags": (20, 1),
+    "WebP, extended width": (24, 3),
+    "WebP, extended height": (27, 3),
+    "WebP, lossless size": (21, 4),
+    "WebP width": (26, 2),
+    "WebP height": (28, 2),
+}
+_SUB_BLOCKS = 2**17  # of up to 255 bytes, that a GIF's first frame may have
+
+
+def _place_values(numbers, octets):
+    values = np.zeros((len(numbers), octets), np.int64)
+    for row, (first, count) in zip(values, numbers, strict=True):
+        places = 256 ** np.arange(abs(count))
+        row[first : first + abs(count)] = places if count > 0 else places[::-1]
+    return values
+
+
+_HEADER_VALUES = _place_values(_NUMBERS.values(), _HEADER_BYTES)
+_BEGIN = np.array([list(text.ljust(16, b"?")) for text in _BEGINNINGS.values()])
+_ANY = np.equal(_BEGIN, ord("?"))
+_FRAME_VALUES = _place_values([(1, 2), (3, 2), (5, 2), (7, 2)], 9)
+_SCREEN_VALUES = _place_values([(6, 2), (8, 2)], 10)
+_GRAY = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 def checked_jpeg(encoded: tf.Tensor) -> tf.Tensor:
@@ -31,12 +93,16 @@ def checked_jpeg(encoded: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: if it has more than `MOST_PIXELS` pixels, or no
             readable header.
     """
-    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(encoded, tf.int64))
-    return _unless_too_large(encoded, width, height)
+    size = tf.image.extract_jpeg_shape(encoded)[:2]
+    return _unless({_TOO_LARGE: _too_large(size)}, encoded)
 
 
-# Traced once, not in every pipeline anew: a second for so many operations.
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+# Traced once, and a single operation in the graph that calls it, which JPEGs skip.
+@tf.function(
+    input_signature=[tf.TensorSpec((), tf.string)],
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
 def checked_file(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns what the decoder may be given of a PNG, GIF, BMP or WebP file.
 
@@ -55,134 +121,87 @@ def checked_file(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             whose first frame is only a part of it, a BMP that is compressed, has other
             than 8, 24 or 32 bits a pixel, or the header of OS/2.
     """
-    header = tf.cast(tf.io.decode_raw(encoded, tf.uint8, fixed_length=66), tf.int64)
-    formats = [
-        (_has(header, b"\x89PNG\r\n\x1a\n"), lambda: _checked_png(encoded, header)),
-        (_has(header, b"GIF8"), lambda: _first_gif_frame(encoded)),
-        (_has(header, b"BM"), lambda: _checked_bmp(encoded, header)),
-        (
-            _has(header, b"RIFF") & _has(header, b"WEBP", 8),
-            lambda: _checked_webp(encoded, header),
-        ),
+    octets = tf.io.decode_raw(encoded, tf.uint8, fixed_length=_HEADER_BYTES)
+    header = tf.cast(octets, tf.int64)
+    begins = tf.reduce_all((header[:16] == _BEGIN) | _ANY, axis=1)
+    is_format = dict(zip(_BEGINNINGS, tf.unstack(begins), strict=True))
+    values = tf.unstack(tf.linalg.matvec(_HEADER_VALUES, header))
+    number = dict(zip(_NUMBERS, values, strict=True))
+    bmp_height, lossless = number["BMP height"], number["WebP, lossless size"]
+    sizes = [
+        (number["PNG width"], number["PNG height"]),
+        (0, 0),  # GIF: its first frame's is looked at below
+        # A negative height means that the top row comes first.
+        (number["BMP width"], tf.minimum(bmp_height, 2**32 - bmp_height)),
+        (number["WebP, extended width"] + 1, number["WebP, extended height"] + 1),
+        (lossless % 2**14 + 1, lossless // 2**14 % 2**14 + 1),
+        (number["WebP width"] % 2**14, number["WebP height"] % 2**14),
     ]
-
-    def unknown():
-        return _refused_if(True, "is no JPEG, PNG, BMP, GIF or WebP file", encoded)
-
-    def is_bmp_with_palette():
-        return _has(header, b"BM") & (_number(header, 28, 2) == 8)
-
-    file = tf.case(formats, default=unknown, exclusive=False)
-    palette = tf.cond(
-        is_bmp_with_palette(),
-        lambda: _bmp_palette(file, header),
-        lambda: tf.constant(_GRAY, tf.uint8),
+    size = tf.stack(sizes)[tf.argmax(tf.cast(begins, tf.int32))]
+    animated_or_alpha = tf.bitwise.bitwise_and(number["WebP flags"], 0x02 + 0x10)
+    file = _unless(
+        {
+            _UNKNOWN: ~tf.reduce_any(begins),
+            _TOO_LARGE: _too_large(size),
+            _ANIMATED: is_format["WebP, extended"] & (animated_or_alpha == 0x02),
+            _BMP: is_format["BMP"] & ~_is_readable_bmp(number),
+        },
+        encoded,
     )
+    has_palette = is_format["BMP"] & (number["BMP bits"] == 8)
+    palette = tf.where(has_palette, _bmp_palette(encoded, number), _GRAY)
+    file = tf.cond(is_format["GIF"], lambda: _first_gif_frame(file), lambda: file)
     return file, palette
 
 
-def _has(header, magic, at=0):
-    return tf.reduce_all(header[at : at + len(magic)] == list(magic))
+def _too_large(size):
+    # As floats, since the product of what a file claims can overflow.
+    return tf.reduce_prod(tf.cast(size, tf.float64)) > MOST_PIXELS
 
 
-def _number(octets, at, count, big_endian=False):
-    """The integer without sign that `count` bytes from `at` on hold."""
-    places = [8 * place for place in range(count)]
-    if big_endian:
-        places.reverse()
-    values = tf.cast(octets[at : at + count], tf.int64)
-    return tf.reduce_sum(tf.bitwise.left_shift(values, tf.constant(places, tf.int64)))
+def _unless(refusals, encoded):
+    """Returns the bytes, for what must not run before the refusals are known.
 
-
-def _refused_if(condition, reason, encoded):
-    """Returns the bytes, for what must not run before the condition is known."""
-    check = tf.debugging.Assert(
-        tf.logical_not(condition), [f"Cannot read this image: it {reason}."]
+    Args:
+        refusals: {reason: scalar bool, whether it holds}.
+        encoded: scalar string.
+    """
+    refused = tf.stack(list(refusals.values()))
+    reason = tf.constant(list(refusals))[tf.argmax(tf.cast(refused, tf.int32))]
+    # tf.debugging.Assert would add a branch.
+    check = tf.raw_ops.Assert(
+        condition=~tf.reduce_any(refused), data=["Cannot read this image:", reason]
     )
     # None where this runs eagerly, and has raised.
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(encoded)
 
 
-def _unless_too_large(encoded, width, height):
-    return _refused_if(
-        # Divided, as products of what a file may claim can overflow.
-        width > MOST_PIXELS // tf.maximum(height, 1),
-        f"has more than {MOST_PIXELS:,} pixels",
-        encoded,
+def _is_readable_bmp(number):
+    bits, compression = number["BMP bits"], number["BMP compression"]
+    # Compression 3 means that masks say which bits are red, green and blue.
+    masked = (
+        (compression == 3)
+        & (bits == 32)
+        & (number["BMP red"] == 0xFF0000)
+        & (number["BMP green"] == 0xFF00)
+        & (number["BMP blue"] == 0xFF)
     )
+    plain = (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
+    return (plain | masked) & (number["BMP header"] >= 40)
 
 
-def _checked_png(encoded, header):
-    width, height = (_number(header, at, 4, big_endian=True) for at in (16, 20))
-    return _unless_too_large(encoded, width, height)
-
-
-def _checked_webp(encoded, header):
-    extended = _has(header, b"VP8X", 12)
-    lossless = _has(header, b"VP8L", 12)
-
-    def from_extended():
-        return tf.stack([_number(header, at, 3) + 1 for at in (24, 27)])
-
-    def from_lossless():
-        bits = _number(header, 21, 4)
-        return tf.stack([bits % 2**14 + 1, bits // 2**14 % 2**14 + 1])
-
-    def from_lossy():
-        return tf.stack([_number(header, at, 2) % 2**14 for at in (26, 28)])
-
-    width, height = tf.unstack(
-        tf.case(
-            [(extended, from_extended), (lossless, from_lossless)], default=from_lossy
-        ),
-        num=2,
-    )
-    encoded = _unless_too_large(encoded, width, height)
-    animated, alpha = (header[20] // bit % 2 == 1 for bit in (0x02, 0x10))
-    return _refused_if(
-        extended & animated & ~alpha,
-        "is an animated WebP without alpha, at which TensorFlow's decoder fails; save "
-        "one frame of it",
-        encoded,
-    )
-
-
-def _checked_bmp(encoded, header):
-    width, height = (_number(header, at, 4) for at in (18, 22))
-    # A negative height means that the top row comes first.
-    height = tf.minimum(height, 2**32 - height)
-    encoded = _unless_too_large(encoded, width, height)
-    bits, compression = _number(header, 28, 2), _number(header, 30, 4)
-    plain = compression == 0
-    # Pixels of blue, green, red and alpha bytes, described by masks.
-    masks = tf.stack([_number(header, at, 4) for at in (54, 58, 62)])
-    usual = tf.reduce_all(masks == [0xFF0000, 0xFF00, 0xFF])
-    plain |= (compression == 3) & (bits == 32) & usual
-    sizes = tf.reduce_any(bits == tf.constant([8, 24, 32], tf.int64))
-    return _refused_if(
-        ~(plain & sizes & (_number(header, 14, 4) >= 40)),
-        "is a BMP that TensorFlow's decoder can't read: it reads 8, 24 or 32 bits a "
-        "pixel, without compression, and no OS/2 header; save it as PNG",
-        encoded,
-    )
-
-
-def _bmp_palette(encoded, header):
-    """The colors of a BMP file of 8 bits; those it has not are black, as Pillow's."""
-    first, pixels = 14 + _number(header, 14, 4), _number(header, 10, 4)
-    named = _number(header, 46, 4)
-    colors = tf.where(named == 0, tf.constant(256, tf.int64), named)
-    colors = tf.minimum(colors, (pixels - first) // 4)
-    size = tf.strings.length(encoded)
-    palette = tf.strings.substr(
-        encoded,
-        tf.minimum(first, tf.cast(size, tf.int64)),
-        4 * tf.clip_by_value(colors, 0, 256),
-    )
+def _bmp_palette(encoded, number):
+    """The colors of a BMP of 8 bits; those that it has not are black, as in Pillow."""
+    first = 14 + number["BMP header"]
+    colors = tf.minimum((number["BMP pixels"] - first) // 4, 256)
+    named = number["BMP colors"]
+    colors = tf.where(named > 0, tf.minimum(named, colors), colors)
+    first = tf.minimum(first, tf.cast(tf.strings.length(encoded), tf.int64))
+    palette = tf.strings.substr(encoded, first, 4 * tf.maximum(colors, 0))
     # Stored as blue, green, red and a byte that means nothing.
     octets = tf.io.decode_raw(palette, tf.uint8, fixed_length=4 * 256)
-    return tf.reverse(tf.reshape(octets, (256, 4))[:, :3], [1])
+    return tf.reshape(octets, (256, 4))[:, 2::-1]
 
 
 def _first_gif_frame(encoded):
@@ -199,48 +218,38 @@ def _first_gif_frame(encoded):
         return tf.cast(octets[at], tf.int64)
 
     def color_table(flags):
-        return tf.where(
-            flags >= 0x80, 3 * 2 ** (flags % 8 + 1), tf.constant(0, tf.int64)
-        )
+        return tf.where(flags >= 0x80, 3 * 2 ** (flags % 8 + 1), tf.zeros_like(flags))
 
-    def after_sub_blocks(at, blocks):
-        return tf.while_loop(
-            lambda at, blocks: (octet(at) > 0) & (blocks < _MOST_SUB_BLOCKS),
-            lambda at, blocks: (at + 1 + octet(at), blocks + 1),
-            (at, blocks),
-            parallel_iterations=1,
-        )
+    def skip_extension(at, inside):
+        # Two bytes and then sub-blocks, each with its size before it; the last has 0.
+        length = octet(at)
+        return at + tf.where(inside, 1 + length, 2), ~inside | (length > 0)
 
-    def skip_extension(at, blocks):
-        at, blocks = after_sub_blocks(at + 2, blocks)
-        return at + 1, blocks + 1
-
-    # The file's header and color table.
-    prefix = 13 + color_table(octet(10))
-    frame, blocks = tf.while_loop(
-        lambda at, blocks: (
-            (at < size) & (octet(at) == 0x21) & (blocks < _MOST_SUB_BLOCKS)
-        ),
+    prefix = tf.minimum(13 + color_table(octet(10)), size)
+    frame, _ = tf.while_loop(
+        lambda at, inside: (at < size) & (inside | (octet(at) == 0x21)),
         skip_extension,
-        (tf.minimum(prefix, size), tf.constant(0, tf.int64)),
-        parallel_iterations=1,
+        (prefix, tf.constant(False)),
+        maximum_iterations=_SUB_BLOCKS,
     )
     frame = tf.minimum(frame, size)
-    encoded = _refused_if(octet(frame) != 0x2C, "is a GIF without a frame", encoded)
-    left, top, width, height = (_number(octets[frame:], at, 2) for at in (1, 3, 5, 7))
-    whole_width, whole_height = (_number(octets, at, 2) for at in (6, 8))
-    encoded = _refused_if(
-        (left > 0) | (top > 0) | (width < whole_width) | (height < whole_height),
-        "is a GIF whose first frame is only a part of it; save it as PNG",
+    descriptor = tf.cast(octets[frame : frame + 9], tf.int64)
+    place = tf.linalg.matvec(_FRAME_VALUES, descriptor)
+    screen = tf.linalg.matvec(_SCREEN_VALUES, tf.cast(octets[:10], tf.int64))
+    encoded = _unless(
+        {
+            _NO_FRAME: octet(frame) != 0x2C,
+            _PART: tf.reduce_any((place[:2] > 0) | (place[2:] < screen)),
+            _TOO_LARGE: _too_large(place[2:]),
+        },
         encoded,
     )
-    encoded = _unless_too_large(encoded, width, height)
-    codes = frame + 10 + color_table(octet(frame + 9))
-    end, blocks = after_sub_blocks(tf.minimum(codes + 1, size), blocks)
-    encoded = _refused_if(
-        blocks >= _MOST_SUB_BLOCKS,
-        f"is a GIF of more than {_MOST_SUB_BLOCKS:,} blocks; save it as PNG",
-        encoded,
+    codes = frame + 10 + color_table(octet(frame + 9)) + 1
+    (end,) = tf.while_loop(
+        lambda at: (at < size) & (octet(at) > 0),
+        lambda at: (at + 1 + octet(at),),
+        (tf.minimum(codes, size),),
+        maximum_iterations=_SUB_BLOCKS,
     )
     return tf.strings.join(
         [
