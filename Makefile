@@ -43,8 +43,7 @@ test-slow: .venv/installed-test ## Run the tests that take minutes
 	.venv/bin/$(PYTEST) -m slow
 
 # With other backends and versions come other warnings than the default tests excuse.
-# All tests of a file run there, slow ones too.
-OTHER_PYTEST = $(PYTEST) -W default -m 'slow or not slow'
+OTHER_PYTEST = $(PYTEST) -W default
 
 test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
 	for backend in jax torch; do \
