@@ -53,13 +53,15 @@ class PixelNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.mean = _checked_numbers(mean, "mean")
-        self.std = _checked_numbers(std, "std", above=0)
-        if len(self.mean) != len(self.std):
+        means = _checked_numbers(mean, "mean")
+        stds = _checked_numbers(std, "std", above=0)
+        if len(means) != len(stds):
             raise ValueError(
                 "mean and std must be one number a channel; got "
-                f"mean={self.mean}, std={self.std}."
+                f"mean={means}, std={stds}."
             )
+        self.mean = means
+        self.std = stds
         self.bgr = checked_bool(bgr, "bgr")
 
     def call(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_file_loader
 
+from keras_dml._ops import IS_KERAS_2
 from keras_dml.data import batch_position
 from keras_dml.data import class_balanced_batches
 from keras_dml.evaluation import RetrievalEvaluation
@@ -16,6 +17,8 @@ from keras_dml.layers import L2Normalization
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.training import FreezeTrunk
 from keras_dml.training import Resume
+
+pytestmark = pytest.mark.skipif(IS_KERAS_2, reason="Resume needs Keras 3")
 
 STEPS = 6
 """Batches in an epoch of the data below."""
