@@ -34,7 +34,9 @@ demo: .venv/installed-experiments ## Train on the glyphs, which need no download
 		--output_dir=saved_models/glyphs
 
 # Files of tests go to processes, one a core, each with a TensorFlow of its own.
-PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# In the order of the files, as the ones with few tests, sent last, are the longest.
+PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder
 
 test: .venv/installed-test ## Run the default tests
 	.venv/bin/$(PYTEST)
@@ -70,7 +72,7 @@ ADDONS_PYTHON ?= python3.11
 		'name another, as in make test-addons ADDONS_PYTHON=python3.10' >&2; exit 1; }
 	test -x .venv-addons/bin/pip || $(ADDONS_PYTHON) -m venv .venv-addons
 	.venv-addons/bin/pip install --quiet -e '.[addons,experiments,faiss]' \
-		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+		'pytest>=8' 'pytest-xdist>=3.7' 'hypothesis>=6.100'
 	touch $@
 
 test-addons: .venv-addons/installed ## Test on TensorFlow 2.15, beside TensorFlow Addons
@@ -91,7 +93,7 @@ LOWEST = $(shell sed -nE 's/^ *"([A-Za-z_-]+)>=([0-9.]+)[",].*/\1==\2/p' setup.p
 	test -x .venv-lowest/bin/pip || $(ADDONS_PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet -e '.[experiments,safetensors]' \
 		'tensorflow==2.18.0' 'keras==3.8.0' $(LOWEST) \
-		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+		'pytest>=8' 'pytest-xdist>=3.7' 'hypothesis>=6.100'
 	touch $@
 
 test-lowest: .venv-lowest/installed ## Test on the oldest TensorFlow and Keras that setup.py allows

@@ -54,7 +54,7 @@ setup(
         "test": [
             *EXPERIMENTS,
             "pytest>=8",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.7",
             "hypothesis>=6.100",
             "ruff==0.17.6",
             "mypy==2.4.1",

@@ -221,6 +221,7 @@ def test_two_replicas_measure_what_one_device_does_with_their_weights(
     )
 
 
+@pytest.mark.slow
 def test_two_replicas_embed_a_last_partial_batch_too(noise, two_replicas):
     embedder, measured = two_replicas
     assert measured["embeddings"].shape[0] == 21
@@ -231,6 +232,7 @@ def test_two_replicas_embed_a_last_partial_batch_too(noise, two_replicas):
     )
 
 
+@pytest.mark.slow
 def test_embedding_gives_the_replicas_the_same_statistics(two_replicas):
     _, measured = two_replicas
     for of_replica in measured["of_replicas"]:

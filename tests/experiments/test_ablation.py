@@ -154,6 +154,7 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("claim", "loss", "message"),
     [

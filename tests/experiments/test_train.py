@@ -120,6 +120,7 @@ def test_table_is_printed_without_tensorflows_start_up_noise(run):
     assert finished.stderr == ""
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
     folder, _ = run
     again = tmp_path / "again"
@@ -327,6 +328,7 @@ def test_evaluate_refuses_settings_that_measure_other_pixels(run, photos):
     assert "trained with 32" in finished.stderr
 
 
+@pytest.mark.slow
 def test_export_writes_the_next_version_and_search_finds_the_image_itself(
     earlier_run, photos
 ):

@@ -61,6 +61,7 @@ def rows_of_log(folder):
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_run_is_whole_but_for_the_saved_model_whose_command_is_printed(run):
     folder, finished = run
     assert "4 replica(s)" in finished.stdout
@@ -82,6 +83,7 @@ def test_run_is_whole_but_for_the_saved_model_whose_command_is_printed(run):
     assert f"--run={folder}" in line
 
 
+@pytest.mark.slow
 def test_model_gives_on_tensorflow_the_embeddings_and_figures_of_jax(run, photos):
     folder, _ = run
     embedder = keras.models.load_model(folder / "embedding.keras")

@@ -30,15 +30,21 @@ def photos(tmp_path_factory):
             "--config.frozen_epochs=1",
             "--config.precision=mixed_float16",
         ),
-        (
-            "--config.optimizer=lion",
-            "--config.learning_rate=1e-4",
-            "--config.schedule=constant",
-            "--config.frozen_epochs=1",
-            "--config.precision=mixed_bfloat16",
-            "--logical_cpus=2",
+        pytest.param(
+            (
+                "--config.optimizer=lion",
+                "--config.learning_rate=1e-4",
+                "--config.schedule=constant",
+                "--config.frozen_epochs=1",
+                "--config.precision=mixed_bfloat16",
+                "--logical_cpus=2",
+            ),
+            marks=pytest.mark.slow,
         ),
-        ("--config.deterministic=False", "--config.jit_compile=True"),
+        pytest.param(
+            ("--config.deterministic=False", "--config.jit_compile=True"),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["adamw", "lion", "xla"],
 )

@@ -60,12 +60,14 @@ def test_training_is_that_of_one_device(found):
     assert figures["weights apart"] < 1e-5
 
 
+@pytest.mark.slow
 def test_each_device_holds_its_share_of_class_weights_and_velocity(found):
     figures, shards = found
     for name in ("rows", "velocity rows"):
         assert figures[name] == [20 // shards] * 4
 
 
+@pytest.mark.slow
 def test_saved_model_goes_on_sharded_where_it_stopped(found):
     figures, shards = found
     for name in ("loaded rows", "loaded velocity rows"):

@@ -47,7 +47,14 @@ def test_trunks_are_ours_and_every_other_model_of_keras_applications():
     assert len(set(TRUNKS)) == len(TRUNKS) == len(constructors) + len(ours) - 1
 
 
-@pytest.mark.parametrize("name", ["conv4", "mobilenetv3small", "googlenet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv4",
+        pytest.param("mobilenetv3small", marks=pytest.mark.slow),
+        pytest.param("googlenet", marks=pytest.mark.slow),
+    ],
+)
 def test_weights_file_is_read_back(name, tmp_path):
     keras.utils.set_random_seed(0)
     saved = trunk(name, (32, 32, 3))

@@ -176,6 +176,7 @@ def test_model_runs_where_keras_is_not_installed(embedder, exported, files, tmp_
                 assert outputs["code"].shape == (count, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedder", [11], indirect=True)
 def test_saved_model_cli_lists_both_signatures(exported):
     program = (sys.executable, "-m", "tensorflow.python.tools.saved_model_cli")

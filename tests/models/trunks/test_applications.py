@@ -74,6 +74,7 @@ def test_preprocessing_is_the_one_that_goes_with_the_weights(name, family, monke
     assert family_of(without_building(monkeypatch, name)[0]) == family
 
 
+@pytest.mark.slow
 def test_application_from_pixels_to_saved_embeddings(tmp_path):
     model = lively_trunk("mobilenet", (64, 64, 3))
     assert model.name == "mobilenet"
