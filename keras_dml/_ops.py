@@ -301,8 +301,14 @@ def check_can_export() -> None:
         )
 
 
-def number_of_shards() -> int:
-    """Gives how many pieces `keras.distribution` cuts a batch into, on JAX."""
+def number_of_shards(model: Any) -> int:
+    """Gives how many pieces `model.predict` cuts a batch into.
+
+    On TensorFlow those are the replicas of the model's strategy, on JAX the shards of
+    `keras.distribution`. What is no model has one.
+    """
+    if strategy := getattr(model, "distribute_strategy", None):
+        return strategy.num_replicas_in_sync
     if keras.backend.backend() != "jax":
         return 1
     distribution = keras.distribution.distribution()

@@ -38,8 +38,8 @@ def embed(
 
     Under a distribution strategy each replica has batch normalization statistics of its
     own. They are set to their mean first, which is also what is saved, so that an
-    embedding does not depend on the replica that computes it. Where a
-    `keras.distribution` splits batches over devices, the last batch is padded for
+    embedding does not depend on the replica that computes it. Where the replicas, or a
+    `keras.distribution`, split batches over devices, the last batch is padded for
     that, and a batch has more images than `batch_size` if that does not divide.
 
     Args:
@@ -129,7 +129,7 @@ def embed_query_and_gallery(
 
 def _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose):
     batch_size = checked_integer(batch_size, "batch_size", 1)
-    shards = number_of_shards()
+    shards = number_of_shards(embedder)
     batch_size = -(-batch_size // shards) * shards
     batches, labels_of_pass = labeled_batches(embedder, dataset, resize, batch_size)
     for variable in embedder.non_trainable_variables:

@@ -25,7 +25,7 @@ def export(
     (batch, side, side, 3) float32 RGB pixels from 0 to 255, already resized and
     cropped. Both give `embedding`, (batch, dim) float32, and `code`,
     (batch, ceil(dim / 8)) uint8: one bit a dimension, set where the embedding is
-    above 0, packed as `np.packbits` does.
+    above 0, packed as `np.packbits` does. A batch may be of any size, 0 included.
 
     Args:
         embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
@@ -70,7 +70,12 @@ def export(
         resize = checked_integer(resize, "resize", side)
 
     def images_signature(images):
-        embedding = tf.cast(embedder(images, training=False), tf.float32)
+        # A convolution on a CPU fails, or gives a wrong shape, where there is no image.
+        count = tf.shape(images)[0]
+        missing = tf.maximum(1 - count, 0)
+        some = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        some = tf.ensure_shape(some, images.shape)
+        embedding = tf.cast(embedder(some, training=False), tf.float32)[:count]
         return {"embedding": embedding, "code": _packed_signs(embedding)}
 
     def encoded_signature(encoded):

@@ -4,9 +4,9 @@ python serve_without_keras.py EXPORTED INPUTS OUTPUTS
 
 INPUTS is an .npz file with `images`, an array, and `encoded0`, `encoded1` and so on,
 the bytes of one file each. OUTPUTS is one to write: what both signatures give in
-Python, for the whole batch (`images/...` and `encoded/...`), one row of it
-(`.../one/...`) and none (`.../none/...`), and what TensorFlow's C loader, the one
-behind TF Serving, gives for the images (`c/...`).
+Python (`images/...` and `encoded/...`), and what TensorFlow's C loader, the one behind
+TF Serving, gives for the images (`c/...`): for the whole batch, one row of it
+(`.../one/...`) and none (`.../none/...`).
 """
 
 import ctypes
@@ -37,10 +37,14 @@ class Output(ctypes.Structure):
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
 
+def parts(images):
+    return ("", len(images)), ("/one", 1), ("/none", 0)
+
+
 def in_python(exported, images, encoded):
     signatures = tf.saved_model.load(exported).signatures
     assert set(signatures) == {"serving_default", "images"}
-    for name, count in ("", len(images)), ("/one", 1), ("/none", 0):
+    for name, count in parts(images):
         some = signatures["images"](images=tf.constant(images[:count]))
         others = signatures["serving_default"](
             encoded=tf.constant(encoded[:count], tf.string, (count,))
@@ -98,35 +102,37 @@ def in_c(exported, images):
         assert operation, name
         return Output(operation, int(index))
 
-    dims = (ctypes.c_int64 * images.ndim)(*images.shape)
-    size = ctypes.c_size_t(images.nbytes)
-    fed = pointer(c.TF_AllocateTensor(FLOAT, dims, images.ndim, size))
-    ctypes.memmove(c.TF_TensorData(fed), images.ctypes.data, images.nbytes)
     names = sorted(signature.outputs)
-    fetched = (ctypes.c_void_p * len(names))()
-    c.TF_SessionRun(
-        session,
-        None,
-        (Output * 1)(place(signature.inputs["images"])),
-        (ctypes.c_void_p * 1)(fed),
-        1,
-        (Output * len(names))(*(place(signature.outputs[name]) for name in names)),
-        fetched,
-        len(names),
-        None,
-        0,
-        None,
-        status,
-    )
-    check()
-    for name, address in zip(names, fetched, strict=True):
-        tensor = pointer(address)
-        shape = [c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]
-        dtype = {FLOAT: np.float32, UINT8: np.uint8}[c.TF_TensorType(tensor)]
-        content = ctypes.string_at(
-            c.TF_TensorData(tensor), int(np.prod(shape)) * np.dtype(dtype).itemsize
+    for part, count in parts(images):
+        some = images[:count]
+        dims = (ctypes.c_int64 * some.ndim)(*some.shape)
+        size = ctypes.c_size_t(some.nbytes)
+        fed = pointer(c.TF_AllocateTensor(FLOAT, dims, some.ndim, size))
+        ctypes.memmove(c.TF_TensorData(fed), some.ctypes.data, some.nbytes)
+        fetched = (ctypes.c_void_p * len(names))()
+        c.TF_SessionRun(
+            session,
+            None,
+            (Output * 1)(place(signature.inputs["images"])),
+            (ctypes.c_void_p * 1)(fed),
+            1,
+            (Output * len(names))(*(place(signature.outputs[name]) for name in names)),
+            fetched,
+            len(names),
+            None,
+            0,
+            None,
+            status,
         )
-        yield f"c/{name}", np.frombuffer(content, dtype).reshape(shape)
+        check()
+        for name, address in zip(names, fetched, strict=True):
+            tensor = pointer(address)
+            shape = [c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]
+            dtype = {FLOAT: np.float32, UINT8: np.uint8}[c.TF_TensorType(tensor)]
+            content = ctypes.string_at(
+                c.TF_TensorData(tensor), int(np.prod(shape)) * np.dtype(dtype).itemsize
+            )
+            yield f"c{part}/{name}", np.frombuffer(content, dtype).reshape(shape)
 
 
 def main(exported, inputs, outputs):

@@ -23,7 +23,7 @@ def embedder_of(dim):
     images = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
     # TensorFlow's oneDNN convolution gives a wrong shape for a batch of no images.
-    x = keras.layers.Dense(12)(keras.layers.Reshape((7, 7, 12))(x))
+    x = keras.layers.Conv2D(12, 3, strides=2)(x)
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.Dropout(0.5)(keras.layers.ReLU()(x))
     return embedding_model(keras.Model(images, x), dim)
@@ -166,8 +166,6 @@ def test_model_runs_where_keras_is_not_installed(embedder, exported, files, tmp_
     with np.load(tmp_path / "outputs.npz") as arrays:
         for kind in ("images", "encoded", "c"):
             for part, count in ("", 8), ("/one", 1), ("/none", 0):
-                if (kind, part) in (("c", "/one"), ("c", "/none")):
-                    continue
                 outputs = {
                     name: arrays[f"{kind}{part}/{name}"]
                     for name in ("embedding", "code")
