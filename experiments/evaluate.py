@@ -14,6 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
+from experiments._lib.bad_images import skips_bad_images
 from experiments._lib.build import load_data
 from experiments._lib.check_config import check_config
 from experiments._lib.load_run import load_embedder
@@ -41,7 +43,8 @@ def main(argv: list[str]) -> None:
     check_config(config)
     _check_run_agrees(config, pathlib.Path(_MODEL.value).parent)
     embedder = load_embedder(_MODEL.value)
-    _, test = load_data(config, _DATA_DIR.value)
+    _, test = load_data(config, _DATA_DIR.value, not skips_bad_images())
+    test = test.without(find_bad_images(test))
     _, _, metrics = measure(config, embedder, test)
     print(f"\nRetrieval on the test classes, %\n{evaluation.format_table(metrics)}")
     if _OUTPUT.value:

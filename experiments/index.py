@@ -19,6 +19,8 @@ import pathlib
 from absl import flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
+from experiments._lib.bad_images import skips_bad_images
 from experiments._lib.load_run import load_embedder
 from experiments._lib.load_run import load_run_config
 from experiments._lib.measure import describe_agreement
@@ -68,9 +70,9 @@ def main(argv: list[str]) -> None:
     if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
         raise ImportError('--kind=hnsw needs faiss: pip install "keras_dml[faiss]"')
     config = load_run_config(run)
-    gallery = data.class_folders(_DATA_DIR.value)
+    gallery = data.class_folders(_DATA_DIR.value, check_files=not skips_bad_images())
     embedder = load_embedder(run / "embedding.keras")
-    data.check_images(gallery)
+    gallery = gallery.without(find_bad_images(gallery))
     index = search.calibrated_neighbors(
         _KIND.value,
         evaluation.embed(embedder, gallery, config["resize"]),

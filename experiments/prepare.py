@@ -15,9 +15,9 @@ import numpy as np
 from absl import flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
 from experiments._lib.build import PAPER_LOADERS
 from experiments._lib.build import load_data
-from keras_dml import data
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(PAPER_LOADERS), "Which data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
@@ -35,8 +35,7 @@ def main(argv: list[str]) -> None:
     print(f"{_DATASET.value:24} classes   images")
     for part, labels in _parts(train, test).items():
         print(f"{part:24} {len(np.unique(labels)):7,}  {len(labels):7,}")
-    if _IMAGES.value:
-        data.check_images(train, test)
+    if _IMAGES.value and not find_bad_images(train, test):
         print("Every image can be read.")
     print(
         "Train on it with: python -m experiments.train --config=experiments/configs/"

@@ -15,6 +15,7 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   config.json        the settings
   checkpoints/       what the run goes on from; may be deleted when it is finished
   log.csv            loss and recall after each epoch
+  bad_images.txt     with --on_bad_image=skip: images that took no part, and why
   tensorboard/       the same, for TensorBoard
 
 KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
@@ -30,6 +31,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
+from experiments._lib.bad_images import list_bad_images
+from experiments._lib.bad_images import skips_bad_images
 from experiments._lib.best_weights import BestWeights
 from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
@@ -43,7 +47,6 @@ from experiments._lib.replicas import start_replicas
 from experiments._lib.run_folder import CHECKPOINTS
 from experiments._lib.run_folder import is_finished
 from experiments._lib.run_folder import open_run_folder
-from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import search
 from keras_dml import serving
@@ -103,17 +106,20 @@ def main(argv: list[str]) -> None:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    train, test = load_data(config, _DATA_DIR.value)
+    train, test = load_data(config, _DATA_DIR.value, not skips_bad_images())
     validation = None
     if config.validation_classes:
         train, validation = train.split_by_class(config.validation_classes, config.seed)
     with replicas.scope():
         trunk, embedder, model = build_models(config, len(train.class_names))
+    bad = find_bad_images(validation, test, train=train)
+    train, test = train.with_replaced(bad), test.without(bad)
+    validation = validation and validation.without(bad)
     batches = build_batches(config, train)
     with replicas.scope():
         compile_model(config, model, len(batches), trunk)
-    data.check_images(*filter(None, (validation, test)))
     open_run_folder(run, config)
+    skipped = list_bad_images(run, bad)
     print(
         f"Training {config.trunk} on {len(train):,} images of "
         f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
@@ -128,6 +134,7 @@ def main(argv: list[str]) -> None:
             callbacks=[*callbacks, *_resume(run, batches, callbacks)],
         ).history
         _write_results(config, run, trunk, embedder, test, history)
+        print(skipped, end="")
     except (KeyboardInterrupt, SystemExit):
         print(
             f"\nThe same command with --output_dir={run} goes on from the newest "

@@ -52,7 +52,7 @@ KERAS_OPTIMIZERS: dict[str, Any] = {
 
 
 def load_data(
-    config: ml_collections.ConfigDict, data_dir: str | None
+    config: ml_collections.ConfigDict, data_dir: str | None, check_files: bool = True
 ) -> tuple[data.ImageDataset, data.ImageDataset]:
     """Loads the (train, test) sets that `config.data` names.
 
@@ -61,12 +61,13 @@ def load_data(
             "image_folder" or one of `PAPER_LOADERS`; the rest of `config.data` is that
             loader's own.
         data_dir: the folder with the files; "glyphs" and "glyph_strings" need none.
+        check_files: of `keras_dml.data.image_folder`.
 
     Raises:
         ValueError: if there is no such loader, it needs data_dir, or Recall@K can't be
             measured on the test set.
     """
-    train, test = _load(config, data_dir)
+    train, test = _load(config, data_dir, check_files)
     if len(test.class_names) < 2 or np.bincount(test.labels).max() < 2:
         raise ValueError(
             f"the test set has {len(test):,} images of {len(test.class_names):,} "
@@ -75,7 +76,7 @@ def load_data(
     return train, test
 
 
-def _load(config, data_dir):
+def _load(config, data_dir, check_files):
     options = config.data
     if options.loader == "glyphs":
         return data.glyphs(seed=config.seed)
@@ -97,7 +98,12 @@ def _load(config, data_dir):
         return data.omniglot(
             f"{data_dir}/{options.train_zip}", f"{data_dir}/{options.test_zip}"
         )
-    return data.image_folder(data_dir, options.test_fraction, config.seed)
+    return data.image_folder(
+        data_dir,
+        options.test_fraction,
+        config.seed,
+        check_files,
+    )
 
 
 def build_models(

@@ -2,7 +2,8 @@
 
 - A data set of files is an `ImageDataset`: paths, labels and class names, no pixels.
   `datasets/` has one loader per published data set; `image_folder` and `class_folders`
-  read folders of your own; `check_images` finds files that can't be decoded. Arrays
+  read folders of your own. `find_bad_images` finds files that can't be decoded, for
+  `ImageDataset.without` and `with_replaced`; `check_images` raises for them. Arrays
   (x, labels) are a data set too, and whatever has labels and `load(rows)`, a
   `LoadableDataset`.
 - `class_balanced_batches` and `shuffled_batches` make training batches of any of them,
@@ -25,6 +26,7 @@ from keras_dml.data.datasets import glyphs
 from keras_dml.data.datasets import in_shop
 from keras_dml.data.datasets import omniglot
 from keras_dml.data.datasets import stanford_online_products
+from keras_dml.data.find_bad_images import find_bad_images
 from keras_dml.data.image_dataset import ImageDataset
 from keras_dml.data.image_folder import class_folders
 from keras_dml.data.image_folder import image_folder
@@ -42,6 +44,7 @@ __all__ = [
     "class_balanced_plan",
     "class_folders",
     "cub200",
+    "find_bad_images",
     "glyph_strings",
     "glyphs",
     "image_folder",

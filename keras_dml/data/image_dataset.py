@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection
 from collections.abc import Iterable
 
 import numpy as np
@@ -156,6 +157,70 @@ class ImageDataset:
             tuple(np.asarray(self.class_names, dtype=object)[keep]),
             None if self.is_query is None else self.is_query[rows],
         )
+
+    def without(self, paths: Collection[str]) -> ImageDataset:
+        """The images but some, as those that `find_bad_images` found.
+
+        Labels stay those of the images. Classes that are left without an image are
+        left out, and those after them relabeled.
+
+        Args:
+            paths: what to leave out; others than its own are ignored.
+
+        Raises:
+            ValueError: if no image is left, or of queries and gallery only one.
+
+        Example:
+            >>> len(test.without(test.paths[:3]))
+            21
+        """
+        kept = ~self._is_among(paths)
+        if not kept.any():
+            raise ValueError(f"none of the {len(self):,} images is left.")
+        names, labels = np.unique(self.labels[kept], return_inverse=True)
+        return ImageDataset(
+            self.paths[kept],
+            labels,
+            tuple(self.class_names[name] for name in names),
+            None if self.is_query is None else self.is_query[kept],
+        )
+
+    def with_replaced(self, paths: Collection[str]) -> ImageDataset:
+        """The same data set with other images of the class in place of some.
+
+        For training where images can't be read: `find_bad_images` finds them. Labels,
+        classes and the order of batches stay as they are, so a run that an image
+        stopped can go on where it was.
+
+        Args:
+            paths: what to replace; others than its own are ignored.
+
+        Raises:
+            ValueError: if no other image of a class is left.
+
+        Example:
+            >>> spared = train.with_replaced(train.paths[:1])
+            >>> bool(spared.paths[0] == train.paths[1])
+            True
+        """
+        is_bad = self._is_among(paths)
+        replaced = self.paths.copy()
+        for label in np.unique(self.labels[is_bad]):
+            of_class = self.labels == label
+            good = self.paths[of_class & ~is_bad]
+            bad = np.flatnonzero(of_class & is_bad)
+            if not len(good):
+                raise ValueError(
+                    f"none of the {len(bad)} images of class "
+                    f"{self.class_names[label]!r} can be used. Repair one, or take "
+                    "the class out."
+                )
+            replaced[bad] = good[np.arange(len(bad)) % len(good)]
+        return dataclasses.replace(self, paths=replaced)
+
+    def _is_among(self, paths):
+        # NumPy would compare a set as one object.
+        return np.isin(self.paths, np.asarray([*paths], np.str_))
 
     def split_by_class(
         self, fraction: float, seed: int = 0

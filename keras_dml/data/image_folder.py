@@ -12,7 +12,10 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
 def image_folder(
-    root: str | os.PathLike, test_fraction: float | None = None, seed: int = 0
+    root: str | os.PathLike,
+    test_fraction: float | None = None,
+    seed: int = 0,
+    check_files: bool = True,
 ) -> tuple[ImageDataset, ImageDataset]:
     """A training and a test set from folders of images, one folder per class.
 
@@ -27,12 +30,13 @@ def image_folder(
         test_fraction: for `root/<class>/*`: the share of classes to test on, between
             0 and 1. None for `root/train` and `root/test`.
         seed: draws the test classes, 0 or more.
+        check_files: refuse empty files and broken links, as `class_folders` does.
 
     Returns:
         (train, test).
 
     Raises:
-        FileNotFoundError: if a folder is missing.
+        FileNotFoundError: if a folder is missing, or a link is broken.
         ValueError: if a folder holds no images, a file is empty or its path not UTF-8,
             a class is in both splits, there are too few classes to split, or an
             argument is out of range; the message names it.
@@ -51,7 +55,7 @@ def image_folder(
         raise FileNotFoundError(f"image_folder: no folder {str(root)!r}.")
     if test_fraction is not None:
         test_fraction = checked_number(test_fraction, "test_fraction", above=0, below=1)
-        return class_folders(root).split_by_class(test_fraction, seed)
+        return class_folders(root, check_files).split_by_class(test_fraction, seed)
     for split in ("train", "test"):
         if not (root / split).is_dir():
             raise FileNotFoundError(
@@ -59,8 +63,8 @@ def image_folder(
                 f"{root}/test with one folder a class, or give test_fraction to split "
                 f"the classes of {root} itself."
             )
-    train = class_folders(root / "train")
-    test = class_folders(root / "test")
+    train = class_folders(root / "train", check_files)
+    test = class_folders(root / "test", check_files)
     both = sorted(set(train.class_names) & set(test.class_names))
     if both:
         raise ValueError(
@@ -70,7 +74,7 @@ def image_folder(
     return train, test
 
 
-def class_folders(folder: str | os.PathLike) -> ImageDataset:
+def class_folders(folder: str | os.PathLike, check_files: bool = True) -> ImageDataset:
     """The images in `folder/<class>/*` as one data set.
 
     JPEG, PNG, BMP, GIF and, where TensorFlow reads them, WebP files are read, known by
@@ -79,6 +83,8 @@ def class_folders(folder: str | os.PathLike) -> ImageDataset:
 
     Args:
         folder: the folder.
+        check_files: refuse empty files and links to nowhere. If false, they are in the
+            data set, for `find_bad_images` to find with all that can't be decoded.
 
     Returns:
         The images, sorted by the name of their class and then by their own.
@@ -99,22 +105,33 @@ def class_folders(folder: str | os.PathLike) -> ImageDataset:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}.")
-    names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
     if not names:
         raise ValueError(f"{str(folder)!r} has no class folders.")
     paths = []
     labels = []
     for label, name in enumerate(names):
-        images = _images_of(folder / name)
+        images = _images_of(folder / name, check_files)
         paths.extend(images)
         labels.extend([label] * len(images))
     return ImageDataset(np.array(paths), np.array(labels), tuple(names))
 
 
-def _images_of(folder):
+def _is_folder(entry):
+    """Tells a class folder from a file; a link to neither is no file to ignore."""
+    if not os.path.exists(entry.path):
+        raise FileNotFoundError(_broken_link(entry))
+    return os.path.isdir(entry.path)
+
+
+def _broken_link(entry):
+    return f"{entry.path!r} is a broken link; repair or remove it."
+
+
+def _images_of(folder, check_files):
     images = []
     for entry in sorted(_visible(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if os.path.isdir(entry.path):
             raise ValueError(
                 f"{entry.path!r} is a folder inside a class folder; put "
                 "the images of a class side by side."
@@ -125,11 +142,9 @@ def _images_of(folder):
                     f"{entry.path!r} is not UTF-8, as TensorFlow needs paths to be; "
                     "rename the file, or the folder whose name it is."
                 )
-            if not os.path.exists(entry.path):
-                raise FileNotFoundError(
-                    f"{entry.path!r} is a broken link; repair or remove it."
-                )
-            if entry.stat().st_size == 0:
+            if check_files and not os.path.exists(entry.path):
+                raise FileNotFoundError(_broken_link(entry))
+            if check_files and entry.stat().st_size == 0:
                 raise ValueError(f"{entry.path!r} is an empty file.")
             images.append(entry.path)
     if not images:

@@ -4,6 +4,8 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from keras_dml.data import ImageDataset
@@ -260,3 +262,59 @@ def test_wrong_batch_size_is_refused(noise, batch_size):
 def test_side_out_of_range_is_refused(noise):
     with pytest.raises(ValueError, match="resize=7, image_size=8"):
         noise.images(8, 7)
+
+
+@st.composite
+def sets_and_bad_paths(draw):
+    labels = draw(st.lists(st.integers(0, 3), min_size=1, max_size=20))
+    labels = np.unique(labels, return_inverse=True)[1]
+    paths = [f"{number}.png" for number in range(len(labels))]
+    names = [f"class {label}" for label in range(labels.max() + 1)]
+    bad = draw(st.sets(st.sampled_from([*paths, "other.png"])))
+    return ImageDataset(paths, labels, names), bad
+
+
+def names_of(dataset):
+    """{path: name of its class}."""
+    names = np.array(dataset.class_names)[dataset.labels]
+    return dict(zip(dataset.paths.tolist(), names.tolist(), strict=True))
+
+
+@given(sets_and_bad_paths())
+def test_images_left_out_shift_no_label(drawn):
+    dataset, bad = drawn
+    before = names_of(dataset)
+    expected = {path: name for path, name in before.items() if path not in bad}
+    if not expected:
+        with pytest.raises(ValueError, match=r"^none of the \d+ images is left"):
+            dataset.without(bad)
+        return
+    assert names_of(dataset.without(bad)) == expected
+
+
+@given(sets_and_bad_paths())
+def test_replaced_images_are_of_the_same_class_and_place(drawn):
+    dataset, bad = drawn
+    before = names_of(dataset)
+    if set(before.values()) - {n for path, n in before.items() if path not in bad}:
+        with pytest.raises(
+            ValueError, match=r"^none of the \d+ images of class 'class"
+        ):
+            dataset.with_replaced(bad)
+        return
+    replaced = dataset.with_replaced(bad)
+    np.testing.assert_array_equal(replaced.labels, dataset.labels)
+    assert replaced.class_names == dataset.class_names
+    for path, old in zip(replaced.paths, dataset.paths, strict=True):
+        assert path not in bad
+        assert path == old or (old in bad and before[path] == before[old])
+
+
+def test_queries_stay_queries_where_images_are_left_out():
+    dataset = ImageDataset(
+        list("abcd"), [0, 1, 1, 0], NAMES, [True, False, True, False]
+    )
+    left = dataset.without({"a"})
+    assert left.is_query.tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="is_query must mark some images"):
+        dataset.without({"a", "c"})

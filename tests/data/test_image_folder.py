@@ -170,3 +170,30 @@ def test_broken_link_is_named(root):
     (root / "train" / "ant" / "2.png").symlink_to(root / "nowhere.png")
     with pytest.raises(FileNotFoundError, match=r"2\.png' is a broken link; repair"):
         class_folders(root / "train")
+
+
+def test_class_folder_that_is_a_broken_link_is_named(root):
+    (root / "train" / "bee").symlink_to(root / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"train/bee' is a broken link; repair"):
+        class_folders(root / "train", check_files=False)
+
+
+def test_circle_of_links_is_named(root):
+    link = root / "train" / "ant" / "2.png"
+    link.symlink_to(link)
+    with pytest.raises(FileNotFoundError, match=r"2\.png' is a broken link; repair"):
+        class_folders(root / "train")
+    link.unlink()
+    (root / "train" / "ant" / "up").symlink_to(root / "train")
+    with pytest.raises(ValueError, match="is a folder inside a class folder"):
+        class_folders(root / "train")
+
+
+def test_unchecked_files_keep_their_label(root):
+    (root / "train" / "ant" / "2.png").symlink_to(root / "nowhere.png")
+    (root / "train" / "crow" / "0.png").touch()
+    dataset = class_folders(root / "train", check_files=False)
+    assert files_of(dataset) == {
+        "ant": ["1.png", "2.png"],
+        "crow": ["0.png", "a.jpg", "b.jpg"],
+    }
