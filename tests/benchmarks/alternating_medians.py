@@ -1,6 +1,5 @@
 """Times several callables in turn, so that a noisy machine is noisy to all of them."""
 
-import os
 import platform
 import statistics
 import time
@@ -8,6 +7,8 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+
+from keras_dml.evaluation._ranking.processors import usable_processors
 
 
 def alternating_medians(
@@ -29,7 +30,7 @@ def alternating_medians(
 
 def pin_threads() -> None:
     """Gives TensorFlow one thread a core, and prints what the figures hold for."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_processors()
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(cores)
     print(

@@ -8,7 +8,6 @@ python -m tests.benchmarks.benchmark_training_in_torch \
     --config=experiments/configs/omniglot.py --data_dir=FOLDER_WITH_THE_ZIP_FILES
 """
 
-import os
 import statistics
 import time
 
@@ -28,6 +27,7 @@ from experiments._lib.build import load_data
 from experiments._lib.check_config import checked_seeds
 from experiments._studies.tables import mean_and_spread
 from keras_dml import evaluation
+from keras_dml.evaluation._ranking.processors import usable_processors
 from tests.benchmarks.alternating_medians import pin_threads
 from tests.models.torch_conv4 import TorchConv4
 
@@ -152,7 +152,7 @@ def main(argv):
             )
     seeds = checked_seeds(_SEEDS.value)
     pin_threads()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(usable_processors())
     print(
         f"PyTorch {torch.__version__}, "
         f"pytorch-metric-learning {pytorch_metric_learning.__version__}"

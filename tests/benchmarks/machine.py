@@ -2,11 +2,12 @@
 
 import datetime
 import importlib.metadata
-import os
 import pathlib
 import platform
 
 import threadpoolctl
+
+from keras_dml.evaluation._ranking.processors import usable_processors
 
 
 def machine(*packages: str) -> str:
@@ -14,7 +15,7 @@ def machine(*packages: str) -> str:
 
     The processor's name is Linux's, where that can be read.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_processors()
     blas = next(
         f"{library['internal_api']} {library['version']} for {library['architecture']}"
         for library in threadpoolctl.threadpool_info()

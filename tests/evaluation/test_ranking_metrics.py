@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -402,3 +403,20 @@ def test_what_does_not_fit_is_refused_by_name(arguments, message):
     for measure in (ranking_metrics, recall_at_k):
         with pytest.raises(ValueError, match=message):
             measure(**arguments)
+
+
+def test_memory_is_bounded_where_classes_are_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(3000) % 2
+    embeddings = (labels[:, np.newaxis] + rng.normal(size=(3000, 8))).astype("float32")
+    # What the docstring of `rank_counts` has for two processors.
+    monkeypatch.setattr(counting, "usable_processors", lambda: 2)
+    documented = 2 * 7 * 4 * counting.SIDE**2 + counting.CACHE_BYTES
+    documented += 30 * counting._MOST_POSITIVES
+    tracemalloc.start()
+    try:
+        ranking_metrics(embeddings, labels)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < documented

@@ -38,12 +38,12 @@ the similarities of two blocks are a tile, one matrix product:
    positive that can still be among the first R, are ignored; it rises as others are
    counted.
 
-`rank_counts` runs this on all cores; a `BlockCounts` holds the counts of one block.
+`rank_counts` runs this on all cores that the process may use; a `BlockCounts` holds the
+counts of one block.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -61,6 +61,7 @@ from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
 from keras_dml.evaluation._ranking.blocks import hide_padding
 from keras_dml.evaluation._ranking.blocks import hide_positives
+from keras_dml.evaluation._ranking.processors import usable_processors
 
 # Rows of a block at most. Larger ones are no faster, and two cores stay below 100 MB.
 SIDE = 1408
@@ -70,6 +71,8 @@ CACHE_BYTES = 8 * 2**20
 _CACHED_TILES = 2
 # Positives of queries that step 5 counts for at the same time.
 _MOST_POSITIVES = 2**22
+# Values brought into order at once: each takes some 100 bytes then.
+_PIECE = 2**17
 
 
 def rank_counts(
@@ -85,8 +88,8 @@ def rank_counts(
 
     Memory beside the inputs: for each core two to five tiles of `4 * SIDE²` bytes and
     two blocks of rows, `CACHE_BYTES` for blocks that are kept, and with
-    `all_positives` some 60 bytes for each of `_MOST_POSITIVES` in all, or of the
-    positives of 64 queries if those are more.
+    `all_positives` two tiles more for each core, and some 30 bytes for each of
+    `_MOST_POSITIVES` in all, or of the positives of 64 queries if those are more.
 
     Args:
         queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
@@ -114,7 +117,7 @@ def rank_counts(
             same = np.arange(len(queries)), np.arange(len(queries))
         gallery_side = block_side(gallery_sizes, side)
         searched = ClassBlocks(gallery, gallery_classes, gallery_side, CACHE_BYTES)
-        workers = os.cpu_count() or 1
+        workers = usable_processors()
         side = block_side(sizes, side, workers)
         # Each core counts for all positives of a block of queries.
         while side > 64 and most * side * workers > _MOST_POSITIVES:
@@ -206,30 +209,40 @@ def _positives(tile, blocks, block, gallery, other):
     starts, ends = gallery.spans(blocks.classes[block])
     first, last = gallery.cuts[other], gallery.cuts[other + 1]
     starts, ends = np.clip([starts, ends], first, last) - first
-    columns = starts[:, np.newaxis] + np.arange(max(1, (ends - starts).max()))
-    present = columns < ends[:, np.newaxis]
-    columns = np.minimum(columns, gallery.side - 1)
-    if tile.is_many(np.count_nonzero(present)):
+    if tile.is_many((ends - starts).sum()):
         tile.make_exact()
-    similarities = np.take_along_axis(tile.values, columns, axis=1)
-    lowest, _ = extremes(similarities.dtype)
-    similarities[~present] = lowest
-    rows, places = np.nonzero(similarities != lowest)
-    similarities[rows, places] = tile.exact_at(rows, columns[rows, places])
+    lowest, _ = extremes(tile.values.dtype)
+    places = np.arange(max(1, (ends - starts).max()))
+    similarities = np.empty((len(starts), len(places)), tile.values.dtype)
+    for part in _pieces(len(starts), len(places)):
+        columns = starts[part, np.newaxis] + places
+        present = columns < ends[part, np.newaxis]
+        columns = np.minimum(columns, gallery.side - 1)
+        found = np.take_along_axis(tile.values[part], columns, axis=1)
+        found[~present] = lowest
+        at = np.nonzero(found != lowest)
+        found[at] = tile.exact_at(at[0] + part.start, columns[at])
+        similarities[part] = found
     return similarities
 
 
+def _pieces(rows, width):
+    """Cuts rows of so many values into slices of `_PIECE` values, or of one row."""
+    step = max(1, _PIECE // width)
+    return [slice(start, start + step) for start in range(0, rows, step)]
+
+
 def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
-    """Calls `work` with each item, on all cores, and returns the results in order.
+    """Calls `work` with each item, on all usable cores, and gives results in order.
 
     One worker a core, the matrix library held to one thread, is faster than one worker
     whose matrix products share the cores: what is done between the products is shared
     too.
     """
     items = list(items)
-    workers = min(len(items), os.cpu_count() or 1)
-    if workers < 2:
+    if len(items) < 2:
         return list(map(work, items))
+    workers = min(len(items), usable_processors())
     with (
         threadpoolctl.threadpool_limits(1),
         ThreadPoolExecutor(workers) as executor,
@@ -286,12 +299,19 @@ class BlockCounts:
         self._bars = np.where(self.best_positive == lowest, highest, self.best_positive)
         if not self._all_positives:
             return
-        falling = -np.sort(-np.concatenate(self._added, axis=1), axis=1)
-        self._added = []
-        self._num_positives = np.count_nonzero(falling != lowest, axis=1)
-        self._positives = falling[:, : max(1, self._num_positives.max())]
-        queries, width = self._positives.shape
-        self._keys = _keys(np.arange(queries), self._positives.ravel(), width)
+        added, self._added = self._added, []
+        self._num_positives = sum(
+            np.count_nonzero(some != lowest, axis=1) for some in added
+        )
+        queries, width = len(self._bars), max(1, self._num_positives.max())
+        self._positives = np.empty((queries, width), self._bars.dtype)
+        self._keys = np.empty((queries, width), np.int64)
+        for part in _pieces(queries, sum(some.shape[1] for some in added)):
+            falling = -np.sort(-np.concatenate([some[part] for some in added], 1), 1)
+            self._positives[part] = falling[:, :width]
+            rows = np.arange(queries)[part]
+            keys = _keys(rows, self._positives[part].ravel(), width)
+            self._keys[part] = keys.reshape(-1, width)
         # Negatives in the gap above each positive and below the last one, and tied
         # with each.
         self._gaps = np.zeros((queries, width + 1), np.int32)
@@ -336,7 +356,7 @@ class BlockCounts:
             many positives there are, R. Of positives that are not among the first R the
             negatives are too few, but enough to place them beyond R.
         """
-        above = np.cumsum(self._gaps[:, :-1], axis=1)
+        above = np.cumsum(self._gaps[:, :-1], axis=1, dtype=np.int32)
         return self._positives, above, self._ties[:, :-1], self._num_positives
 
     def _count_in_gaps(self, tile, nearest):
@@ -344,44 +364,62 @@ class BlockCounts:
         reaching = np.flatnonzero(nearest >= self._cutoffs - tile.margin)
         if not len(reaching):
             return
+        if not tile.margin:
+            for part in _pieces(len(reaching), tile.values.shape[1]):
+                self._count_exact(tile, reaching[part])
+            return
         near = _take_rows(tile.values, reaching)
-        cutoffs = self._cutoffs[reaching]
-        if tile.margin:
-            found = near >= cutoffs[:, np.newaxis] - tile.margin
-            if tile.is_many(np.count_nonzero(found)):
-                tile.make_exact()
-                return self._count_in_gaps(tile, tile.values.max(axis=1))
-            rows, columns = np.nonzero(found)
-            values = tile.exact_at(reaching[rows], columns)
-            rows, times = reaching[rows], np.ones(len(rows), np.int64)
-        else:
-            rows, columns = np.nonzero(near > cutoffs[:, np.newaxis])
-            # Those tied with the cutoff, which can be nearly all, are counted together.
-            tied = np.count_nonzero(near == cutoffs[:, np.newaxis], axis=1)
-            values = np.concatenate([near[rows, columns], cutoffs])
-            times = np.concatenate([np.ones(len(rows), np.int64), tied])
-            rows = np.concatenate([reaching[rows], reaching])
+        found = near >= self._cutoffs[reaching, np.newaxis] - tile.margin
+        if tile.is_many(np.count_nonzero(found)):
+            del near, found
+            tile.make_exact()
+            return self._count_in_gaps(tile, tile.values.max(axis=1))
+        rows, columns = np.nonzero(found)
+        rows = reaching[rows]
+        self._add_to_gaps(
+            rows, tile.exact_at(rows, columns), np.ones(len(rows), np.int64)
+        )
+        self._raise_cutoffs(reaching)
+
+    def _count_exact(self, tile, queries):
+        """Counts the negatives of some queries in the gaps, the tile being exact."""
+        near = _take_rows(tile.values, queries)
+        cutoffs = self._cutoffs[queries]
+        rows, columns = np.nonzero(near > cutoffs[:, np.newaxis])
+        # Those tied with the cutoff, which can be nearly all, are counted together.
+        tied = np.count_nonzero(near == cutoffs[:, np.newaxis], axis=1)
+        self._add_to_gaps(
+            np.concatenate([queries[rows], queries]),
+            np.concatenate([near[rows, columns], cutoffs]),
+            np.concatenate([np.ones(len(rows), np.int64), tied]),
+        )
+        self._raise_cutoffs(queries)
+
+    def _add_to_gaps(self, rows, values, times):
+        """Adds so many negatives of each value to the gaps and ties of queries."""
         width = self._positives.shape[1]
         keys = _keys(rows, values)
         # How many positives are above each negative, and how many are not below it.
-        not_below = np.searchsorted(self._keys, keys, side="right") - rows * width
-        above = np.searchsorted(self._keys, keys, side="left") - rows * width
+        in_order = self._keys.reshape(-1)
+        not_below = np.searchsorted(in_order, keys, side="right") - rows * width
+        above = np.searchsorted(in_order, keys, side="left") - rows * width
         equal = above < not_below
         at = rows * (width + 1)
         np.add.at(self._gaps.reshape(-1), at + not_below, times)
         np.add.at(self._ties.reshape(-1), (at + above)[equal], times[equal])
-        self._raise_cutoffs(reaching)
 
-    def _raise_cutoffs(self, rows):
+    def _raise_cutoffs(self, queries):
         """Raises cutoffs to the last positive that can still be among the first R."""
-        ranks = np.cumsum(self._gaps[rows, :-1], axis=1)
-        ranks += np.arange(1, ranks.shape[1] + 1)
-        within = np.count_nonzero(
-            ranks <= self._num_positives[rows, np.newaxis], axis=1
-        )
-        last = self._positives[rows, within - 1]
-        _, highest = extremes(last.dtype)
-        self._cutoffs[rows] = np.where(within > 0, last, highest)
+        for part in _pieces(len(queries), self._positives.shape[1]):
+            rows = queries[part]
+            ranks = np.cumsum(self._gaps[rows, :-1], axis=1)
+            ranks += np.arange(1, ranks.shape[1] + 1)
+            within = np.count_nonzero(
+                ranks <= self._num_positives[rows, np.newaxis], axis=1
+            )
+            last = self._positives[rows, within - 1]
+            _, highest = extremes(last.dtype)
+            self._cutoffs[rows] = np.where(within > 0, last, highest)
 
 
 def _take_rows(values, rows):

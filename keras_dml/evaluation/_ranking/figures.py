@@ -13,6 +13,9 @@ TIES = ("expected", "worst", "best")
 """How images exactly as near as one another may be ranked: in every order, or negatives
 first, or positives first."""
 
+# Positives whose precision is computed at once: each takes some 150 bytes then.
+_PIECE = 2**16
+
 
 def hit_probability(
     negatives_above: np.ndarray,
@@ -120,14 +123,31 @@ def precision_at_r(
     Args:
         positives: (n, width), similarities as `BlockCounts.positives` gives them, as it
             gives the next three.
-        negatives_above: int64 (n, width).
-        negatives_tied: int64 (n, width).
+        negatives_above: int32 (n, width).
+        negatives_tied: int32 (n, width).
         num_positives: int64 (n,), R.
         ties: one of `TIES`.
 
     Returns:
         float64 (n,) twice, in 0 … 1; 0 for a query without positives.
     """
+    step = max(1, _PIECE // positives.shape[1])
+    figures = [
+        _precision_at_r(
+            positives[rows],
+            negatives_above[rows],
+            negatives_tied[rows],
+            num_positives[rows],
+            ties,
+        )
+        for start in range(0, len(positives), step)
+        for rows in [slice(start, start + step)]
+    ]
+    r_precision, map_at_r = np.concatenate(figures, axis=1)
+    return r_precision, map_at_r
+
+
+def _precision_at_r(positives, negatives_above, negatives_tied, num_positives, ties):
     width = positives.shape[1]
     first = np.ones(positives.shape, bool)
     first[:, 1:] = positives[:, 1:] != positives[:, :-1]
@@ -155,7 +175,7 @@ def precision_at_r(
     more = (p - 1) / np.maximum(t - 1, 1)
     hits = p / t * reached
     precisions = p / t * ((a + 1) * fractions + more * (reached - (b + 1) * fractions))
-    r_precision, map_at_r = (
+    return tuple(
         # Rounding can carry a sum past R.
         np.minimum(
             np.bincount(query, added, minlength=len(positives))
@@ -164,4 +184,3 @@ def precision_at_r(
         )
         for added in (hits, precisions)
     )
-    return r_precision, map_at_r
