@@ -3,18 +3,21 @@
 Before it: the distribution strategy and a check of the batch size (`strategy.py`), the
 paper's learning rate (`step_decay.py`) and a folder for the run (`run_directory.py`,
 with the log of its epochs). In it: `FreezeTrunk`, for epochs in which only the new
-layers learn, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
-`_state.py` hold what it saves). After it: a page of figures (`report.py`, which needs
-matplotlib).
+layers learn, `StopOnNonFiniteLoss`, which ends a training that diverged, and `Resume`,
+which lets a stopped `fit` go on (`_checkpoints.py` and `_state.py` hold what it saves).
+After it: a page of figures (`report.py`, which needs matplotlib).
 """
 
+from keras_dml.training.freeze_batch_norm import freeze_batch_norm
 from keras_dml.training.freeze_trunk import FreezeTrunk
+from keras_dml.training.imprint_class_weights import imprint_class_weights
 from keras_dml.training.report import write_report
 from keras_dml.training.resume import Resume
 from keras_dml.training.run_directory import EpochLog
 from keras_dml.training.run_directory import check_run_directory
 from keras_dml.training.run_directory import new_run_directory
 from keras_dml.training.step_decay import step_decay
+from keras_dml.training.stop_on_non_finite_loss import StopOnNonFiniteLoss
 from keras_dml.training.strategy import check_batch_divides
 from keras_dml.training.strategy import mirrored_strategy
 
@@ -22,8 +25,11 @@ __all__ = [
     "EpochLog",
     "FreezeTrunk",
     "Resume",
+    "StopOnNonFiniteLoss",
     "check_batch_divides",
     "check_run_directory",
+    "freeze_batch_norm",
+    "imprint_class_weights",
     "mirrored_strategy",
     "new_run_directory",
     "step_decay",

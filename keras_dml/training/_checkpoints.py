@@ -19,6 +19,7 @@ from keras_dml._files import read_sealed_folder
 from keras_dml._files import write_sealed_folder
 
 _ARRAYS = "arrays.bin"
+_DAMAGE = OSError, ValueError, KeyError, TypeError
 
 
 def write_checkpoint(
@@ -74,14 +75,12 @@ def read_newest_checkpoint(
     Raises:
         ValueError: if there are checkpoints and all are damaged.
     """
-    found = _oldest_first(folder)
-    for checkpoint in reversed(found):
+    for checkpoint in reversed(_oldest_first(folder)):
         try:
-            record = read_sealed_folder(checkpoint)
-            return record["state"], _read_arrays(checkpoint, record["arrays"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return _read_checkpoint(checkpoint)
+        except _DAMAGE as error:
             report(f"checkpoint {checkpoint} is damaged and left out: {error}")
-    if found:
+    if _oldest_first(folder):
         raise ValueError(
             f"all checkpoints in {str(folder)!r} are damaged. Delete that folder to "
             "start the run anew."
@@ -89,8 +88,24 @@ def read_newest_checkpoint(
     return None
 
 
+def newest_checkpoint(folder: pathlib.Path) -> pathlib.Path | None:
+    """Gives the path of the newest checkpoint that is not damaged, or None."""
+    for checkpoint in reversed(_oldest_first(folder)):
+        try:
+            _read_checkpoint(checkpoint)
+        except _DAMAGE:
+            continue
+        return checkpoint
+    return None
+
+
 def _oldest_first(folder):
     return sorted(folder.glob("step-*"))
+
+
+def _read_checkpoint(checkpoint):
+    record = read_sealed_folder(checkpoint)
+    return record["state"], _read_arrays(checkpoint, record["arrays"])
 
 
 def _read_arrays(checkpoint, described):

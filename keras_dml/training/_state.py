@@ -59,6 +59,16 @@ def read_variables(
     return values
 
 
+def has_finite_weights(model: keras.Model) -> bool:
+    """Whether no trained weight of a model is infinite or NaN."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+    return all(
+        np.isfinite(ops.convert_to_numpy(weight)).all()
+        for weight in model.trainable_variables
+    )
+
+
 def write_variables(
     model: keras.Model, values: Mapping[str, np.ndarray], with_metrics: bool
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import signal
@@ -27,6 +28,7 @@ from keras_dml.training._log_files import cut_logs
 from keras_dml.training._log_files import log_sizes
 from keras_dml.training._state import check_callbacks
 from keras_dml.training._state import count_replicas
+from keras_dml.training._state import has_finite_weights
 from keras_dml.training._state import jax_state
 from keras_dml.training._state import read_callbacks
 from keras_dml.training._state import read_variables
@@ -54,7 +56,9 @@ class Resume(keras.callbacks.Callback):
 
     It must be the last of the callbacks. Checkpoints are folders of plain numbers with
     checksums, written whole or not at all; they hold no pickle. If the newest is
-    damaged, the one before counts, and a line says so.
+    damaged, the one before counts, and a line says so. None is written after a loss,
+    or with a trained weight, that is infinite or NaN; `StopOnNonFiniteLoss` ends `fit`
+    there.
 
     Args:
         folder: where checkpoints are kept; made when the first is written. Delete it to
@@ -116,6 +120,7 @@ class Resume(keras.callbacks.Callback):
         # what is saved if a signal comes then.
         self._end_of_epoch: tuple[dict[str, Any], dict[str, Any]] | None = None
         self._signal: int | None = None
+        self._diverged = False
         self._handlers: dict[int, Any] = {}
 
     def _cut_logs_of_a_start_without_checkpoint(self):
@@ -139,6 +144,7 @@ class Resume(keras.callbacks.Callback):
         """Goes to where the newest checkpoint is."""
         self._saved_at = time.monotonic()
         self._signal = None
+        self._diverged = False
         self._listen_to_signals()
         if self._resumed is None:
             return
@@ -234,6 +240,9 @@ class Resume(keras.callbacks.Callback):
         if self._resumed is not None:  # The batch was skipped.
             return
         self._step = batch + 1
+        loss = (logs or {}).get("loss", 0)
+        if not math.isfinite(loss):
+            self._diverge(f"the loss became {loss}")
         if self._signal is not None or self._is_time():
             self._save(self._state())
         self._end_if_signaled()
@@ -281,7 +290,16 @@ class Resume(keras.callbacks.Callback):
         }
         return state, arrays
 
+    def _diverge(self, what):
+        if not self._diverged:
+            _say(f"{what}; from here on no checkpoint is saved.")
+        self._diverged = True
+
     def _save(self, state_and_arrays):
+        if not self._diverged and not has_finite_weights(self.model):
+            self._diverge("a weight became infinite or NaN")
+        if self._diverged:
+            return
         state, arrays = state_and_arrays
         step = state["epoch"] * self._position.steps_per_epoch + state["step"]
         arrays = {**read_variables(self.model), **arrays}
@@ -313,7 +331,8 @@ class Resume(keras.callbacks.Callback):
         if self._signal is None:
             return
         self._leave_signals()
-        _say(f"saved in {str(self.folder)!r}; start the same again to go on.")
+        saved = "stays as it was" if self._diverged else "is saved"
+        _say(f"the run {saved} in {str(self.folder)!r}; start the same again to go on.")
         if self._signal == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + self._signal)
