@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ import numpy.typing as npt
 
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
+from keras_dml.evaluation._collapse import COLLAPSED
+from keras_dml.evaluation._collapse import class_weights_cosine
+from keras_dml.evaluation._collapse import mean_cosine
 from keras_dml.evaluation._labeled_batches import labeled_batches
 from keras_dml.evaluation.embed import embed_query_and_gallery
 from keras_dml.evaluation.recall import recall_at_k
@@ -23,6 +27,14 @@ if TYPE_CHECKING:
     from keras_dml.data import ImageDataset
     from keras_dml.data import LoadableDataset
 
+_REMEDY = (
+    "The usual causes are a learning rate that is too high, the hardest pairs or a "
+    "large margin in a loss on pairs from the first step on, and batch normalization "
+    "in batches of few classes. Try a tenth of the learning rate; then "
+    "TripletSemiHard or MultiSimilarity for TripletHard, or a smaller margin; more "
+    "classes a batch."
+)
+
 
 class RetrievalEvaluation(keras.callbacks.Callback):
     """Measures exact Recall@K after the first epoch of a `fit` and every few after it.
@@ -32,6 +44,11 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     such as `CSVLogger`, `TensorBoard` and `ModelCheckpoint`, find them there. The first
     epoch is always measured, of a resumed `fit` as well, because those callbacks take
     their columns and their first best from it; the epochs between have NaN.
+
+    It warns, once a `fit`, when training has collapsed: when all embeddings are nearly
+    alike, with a mean cosine above 0.99 that has not fallen since the measurement
+    before, as that of a network which has just begun does; or when the class weights of
+    a `NormalizedSoftmax` or other `Proxies` in the model are.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
@@ -91,7 +108,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.prefix = prefix
         self.resize = resize
         self.batch_size = batch_size
-        self._measure_next = True
+        self._begin()
         _, labels = labeled_batches(embedder, dataset, resize, batch_size)
         labels = labels()
         if labels is not None and len(labels) < 2:
@@ -99,15 +116,26 @@ class RetrievalEvaluation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Notes that the first epoch of this `fit` comes, whatever its number is."""
+        self._begin()
+
+    def _begin(self):
         self._measure_next = True
+        self._mean_cosine = math.inf  # So the first measurement is below it.
+        self._collapse_said = False
 
     def get_state(self) -> dict[str, Any]:
         """Gives what `keras_dml.training.Resume` saves."""
-        return {"measure_next": self._measure_next}
+        return {
+            "measure_next": self._measure_next,
+            "mean_cosine": self._mean_cosine,
+            "collapse_said": self._collapse_said,
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes back what `get_state` gave."""
         self._measure_next = state["measure_next"]
+        self._mean_cosine = state["mean_cosine"]
+        self._collapse_said = state["collapse_said"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds Recall@K to the logs."""
@@ -118,5 +146,29 @@ class RetrievalEvaluation(keras.callbacks.Callback):
                 self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
             )
             recalls = recall_at_k(*embedded, ks=self.ks)
+            queries, _, gallery, _ = embedded
+            parts = (queries,) if gallery is None else (queries, gallery)
+            self._look_for_collapse(epoch, mean_cosine(*parts))
         if logs is not None:
             logs.update({f"{self.prefix}_{name}": r for name, r in recalls.items()})
+
+    def _look_for_collapse(self, epoch, cosine):
+        before, self._mean_cosine = self._mean_cosine, cosine
+        alike = {}
+        if cosine > COLLAPSED and round(cosine, 4) >= round(before, 4):
+            alike[f"the embeddings of the {self.prefix} images"] = cosine
+        layer, cosine = class_weights_cosine(self.model)
+        if cosine > COLLAPSED:
+            alike[f"the class weights of {layer}"] = cosine
+        if not alike or self._collapse_said:
+            return
+        self._collapse_said = True
+        seen = " and ".join(
+            f"{what} are nearly all alike, with a mean cosine of {cosine:.4f}"
+            for what, cosine in alike.items()
+        )
+        warnings.warn(
+            f"Training has collapsed: after epoch {epoch + 1} {seen}. {_REMEDY}",
+            UserWarning,
+            stacklevel=2,
+        )
