@@ -15,6 +15,11 @@ over seeds, and writes to the folder:
   runs/         a JSON file a run
 
 If it is stopped and started again with the same settings, it continues where it was.
+
+A run whose loss or embeddings become infinite or NaN has failed: the others go on, and
+the table is over the seeds that finished and says which failed, and why. That a
+setting diverges is a finding, so the exit code is 0 unless no run is left to report on.
+A failed run leaves no file: it is tried again when the program is.
 """
 
 import itertools
@@ -92,14 +97,23 @@ def main(argv: list[str]) -> None:
     runs = {
         name: read_run(file, test) for name, file in files.items() if file.is_file()
     }
+    failed = {}
     print(f"{len(todo)} runs, {len(runs)} of them finished before; writing {folder}")
     for number, (name, varied) in enumerate(todo.items(), 1):
         if name in runs:
             continue
         print(f"\n{number} of {len(todo)}:", end=" ")
-        runs[name] = run_once(files[name], varied, strategy, train, test)
-
-    print("\n" + write_ablation_report(folder, variants, seeds, runs))
+        try:
+            runs[name] = run_once(files[name], varied, strategy, train, test)
+        except FloatingPointError as error:
+            print(f"{name} failed: {error}")
+            failed[name] = str(error)
+    if not runs:
+        raise FloatingPointError(
+            "every run failed, so there is no table. Give a lower "
+            "--config.learning_rate."
+        )
+    print("\n" + write_ablation_report(folder, variants, seeds, runs, failed))
 
 
 def _varied(config, variant, seed):

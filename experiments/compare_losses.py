@@ -13,8 +13,13 @@ lowest or the highest.
 Then each loss is trained with that rate on all training classes, once with every seed,
 and measured on the test classes by exact search. Its own parameters are those of its
 paper, but for config.temperature, which the normalized softmax takes; all else is the
-config's. A loss that diverges with that rate, or with all of them, is left out and
-named below the tables.
+config's.
+
+A run whose loss or embeddings become infinite or NaN has failed, and the others go on.
+A rate that failed counts as a recall of 0. The tables are over the seeds that finished,
+and the reasons are below them; a loss of which no seed finished, or no rate, is left
+out. That a loss diverges is a finding, so the exit code is 0 unless none is left. A
+failed run leaves no file: it is tried again when the program is.
 
 The program prints two tables and writes to the folder:
 
@@ -104,7 +109,7 @@ def main(argv: list[str]) -> None:
         return run_once(file, varied, strategy, *data_sets)
 
     def compare(name):
-        diverged = []
+        failed = {}
 
         def validation_recall(multiple):
             varied = _varied(config, name, multiple, seeds[0], nmi_starts=0)
@@ -112,24 +117,30 @@ def main(argv: list[str]) -> None:
                 metrics = run("validation", varied, train_part, validation)["metrics"]
             except FloatingPointError as error:
                 print(f"{error} It counts as a recall of 0.")
-                diverged.append(multiple)
+                failed[float(_rate(varied)), None] = str(error)
                 return 0.0
             return metrics["float"]["recall@1"]
 
         recalls = search_learning_rate(validation_recall, _RATES.value)
-        if len(diverged) == len(recalls):
+        if len(failed) == len(recalls):
             raise FloatingPointError(
                 f"with --config.loss={name} every learning rate tried diverged."
             )
-        chosen = [_varied(config, name, best_rate(recalls), seed) for seed in seeds]
-        return ComparedLoss(
-            name,
-            {
-                float(_rate(_varied(config, name, multiple, seeds[0]))): recall
-                for multiple, recall in recalls.items()
-            },
-            {varied.seed: run("test", varied, train, test) for varied in chosen},
-        )
+        runs = {}
+        for seed in seeds:
+            varied = _varied(config, name, best_rate(recalls), seed)
+            try:
+                runs[seed] = run("test", varied, train, test)
+            except FloatingPointError as error:
+                print(f"{error} Seed {seed} has failed.")
+                failed[float(_rate(varied)), seed] = last = str(error)
+        if not runs:
+            raise FloatingPointError(last)
+        searched = {
+            float(_rate(_varied(config, name, multiple, seeds[0]))): recall
+            for multiple, recall in recalls.items()
+        }
+        return ComparedLoss(name, searched, runs, failed)
 
     compared, left_out = [], {}
     for name in _LOSSES.value:

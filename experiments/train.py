@@ -18,6 +18,9 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   bad_images.txt     with --on_bad_image=skip: images that took no part, and why
   tensorboard/       the same, for TensorBoard
 
+A loss that becomes infinite or NaN ends the run with exit code 2 and a line that names
+the step, the learning rate and the newest good checkpoint; nothing is saved after it.
+
 KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
 """
 
@@ -142,6 +145,9 @@ def main(argv: list[str]) -> None:
             file=sys.stderr,
         )
         raise
+    except FloatingPointError:
+        print()  # The progress bar has not ended its line.
+        raise
 
 
 def _resume(run, batches, callbacks):
@@ -192,6 +198,7 @@ def _callbacks(config, run, trunk, embedder, test, validation):
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
     metrics = find_loss(config.loss).metrics
     callbacks = [
+        training.StopOnNonFiniteLoss(run / CHECKPOINTS),
         training.FreezeTrunk(trunk, config.frozen_epochs),
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize

@@ -13,6 +13,7 @@ from experiments._lib.losses import LOSSES
 from experiments._studies.search_learning_rate import best_rate
 from experiments._studies.tables import flat
 from experiments._studies.tables import mean_and_spread
+from experiments._studies.tables import with_seeds
 from experiments._studies.tables import write_csv
 
 _METRICS = {
@@ -30,12 +31,18 @@ class ComparedLoss:
     Args:
         name: a key of `LOSSES`.
         searched: {learning rate: R@1 on the validation classes}.
-        runs: {seed: what `train_and_measure` returned}, with the best of these rates.
+        runs: {seed: what `train_and_measure` returned}, with the best of these rates;
+            one at least.
+        failed: {(learning rate, seed or None for the validation classes): why that run
+            has no figures}; a rate that failed counts as a recall of 0.
     """
 
     name: str
     searched: Mapping[float, float]
     runs: Mapping[int, Mapping]
+    failed: Mapping[tuple[float, int | None], str] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def compares(self) -> str:
@@ -69,7 +76,8 @@ def write_comparison_report(
     Returns:
         Two tables, in Markdown, the losses by R@1: the figures, mean ± standard
         deviation over seeds (of the sample, so with n - 1; none for a single seed);
-        and the rates tried. Below them is a line for each loss that was left out.
+        and the rates tried. Where seeds failed, the row says how many did not. Below
+        them is a line for each run that failed and each loss that was left out.
     """
     compared = sorted(
         compared, key=lambda loss: -loss.percent("float", "recall@1").mean()
@@ -80,6 +88,10 @@ def write_comparison_report(
         if all(key[0] in run["metrics"] for run in compared[0].runs.values())
     }
     tables = f"{_figures(compared, metrics)}\n\n{_rates(compared)}"
+    for loss in compared:
+        for (rate, seed), why in loss.failed.items():
+            run = "the validation run" if seed is None else f"seed {seed}"
+            tables += f"\n\n{loss.name}: {run} at {rate:g} failed: {why}"
     for name, why in left_out.items():
         tables += f"\n\n{name} is left out: {why}"
     (folder / "table.md").write_text(tables + "\n", encoding="utf-8")
@@ -91,12 +103,19 @@ def write_comparison_report(
             | flat(run["metrics"])
             for loss in compared
             for seed, run in loss.runs.items()
+        ]
+        + [
+            {"loss": loss.name, "learning rate": rate, "seed": seed, "failed": why}
+            for loss in compared
+            for (rate, seed), why in loss.failed.items()
+            if seed is not None
         ],
     )
     write_csv(
         folder / "search.csv",
         [
             {"loss": loss.name, "learning rate": rate, "validation recall@1": recall}
+            | ({"failed": why} if (why := loss.failed.get((rate, None))) else {})
             for loss in compared
             for rate, recall in loss.searched.items()
         ],
@@ -110,8 +129,10 @@ def _figures(compared, metrics):
     lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for loss in compared:
         seconds = [run["seconds_an_epoch"] for run in loss.runs.values()]
+        seeds = len(loss.runs) + sum(seed is not None for _, seed in loss.failed)
         cells = (
-            *(loss.name, loss.compares, f"{loss.learning_rate:g}"),
+            with_seeds(loss.name, len(loss.runs), seeds),
+            *(loss.compares, f"{loss.learning_rate:g}"),
             *(mean_and_spread(loss.percent(*key)) for key in metrics.values()),
             mean_and_spread(seconds),
         )
@@ -122,12 +143,11 @@ def _figures(compared, metrics):
 def _rates(compared):
     lines = ["| loss | learning rate: R@1 on the validation classes |", "| --- | --- |"]
     for loss in compared:
-        tried = [
-            f"**{rate:g}: {100 * recall:.1f}**"
-            if rate == loss.learning_rate
-            else f"{rate:g}: {100 * recall:.1f}"
-            for rate, recall in loss.searched.items()
-        ]
+        tried = []
+        for rate, recall in loss.searched.items():
+            failed = (rate, None) in loss.failed
+            cell = f"{rate:g}: " + ("failed" if failed else f"{100 * recall:.1f}")
+            tried.append(f"**{cell}**" if rate == loss.learning_rate else cell)
         lines.append(f"| {loss.name} | {', '.join(tried)} |")
     return "\n".join(lines)
 

@@ -111,8 +111,8 @@ def train_and_measure(
          "metrics": what `measure` returned}.
 
     Raises:
-        FloatingPointError: if the loss or an embedding of the test images became
-            infinite or not a number.
+        FloatingPointError: if the loss, a weight or an embedding of the test images
+            became infinite or not a number.
     """
     start = time.monotonic()
     keras.backend.clear_session()
@@ -124,23 +124,20 @@ def train_and_measure(
         compile_model(config, model, len(batches), trunk)
     epochs = config.frozen_epochs + config.epochs
     progress = _EpochProgress(epochs)
-    model.fit(
-        batches,
-        epochs=epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[training.FreezeTrunk(trunk, config.frozen_epochs), progress],
-    )
+    callbacks = [
+        training.StopOnNonFiniteLoss(),
+        training.FreezeTrunk(trunk, config.frozen_epochs),
+        progress,
+    ]
     learning_rate = config.learning_rate * find_loss(config.loss).rate_factor
-    setting = (
-        f"with --config.loss={config.loss} and a learning rate of {learning_rate:g}"
-    )
-    if not math.isfinite(progress.loss):
-        raise FloatingPointError(f"{setting} the loss became {progress.loss}.")
     try:
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         _, _, metrics = measure(config, embedder, test)
     except FloatingPointError as error:
-        raise FloatingPointError(f"{setting} {error}") from None
+        raise FloatingPointError(
+            f"with --config.loss={config.loss} and a learning rate of "
+            f"{learning_rate:g} {error}"
+        ) from None
     return {
         "seconds": round(time.monotonic() - start),
         "seconds_an_epoch": statistics.median(progress.seconds[1:] or progress.seconds),
@@ -156,15 +153,13 @@ class _EpochProgress(keras.callbacks.Callback):
         super().__init__()
         self.bar = keras.utils.Progbar(epochs, unit_name="epoch")
         self.seconds = []
-        self.loss = math.nan
 
     def on_epoch_begin(self, epoch, logs=None):
         self.start = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.monotonic() - self.start)
-        self.loss = logs["loss"]
-        self.bar.update(epoch + 1, [("loss", self.loss)])
+        self.bar.update(epoch + 1, [("loss", logs["loss"])])
 
 
 def _read_json(file, remedy):

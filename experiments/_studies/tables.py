@@ -16,11 +16,18 @@ def mean_and_spread(figures: npt.ArrayLike) -> str:
     """The mean ± the standard deviation as text, with one decimal.
 
     The deviation is that of the sample, so with n - 1. For a single figure it is left
-    out.
+    out. No figures are "failed".
     """
     figures = np.asarray(figures)
+    if not len(figures):
+        return "failed"
     mean = f"{figures.mean():.1f}"
     return mean if len(figures) < 2 else f"{mean} ± {figures.std(ddof=1):.1f}"
+
+
+def with_seeds(label: str, finished: int, seeds: int) -> str:
+    """A row's label, with how many of its seeds finished if it isn't all."""
+    return label if finished == seeds else f"{label} ({finished} of {seeds} seeds)"
 
 
 def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -28,13 +35,15 @@ def write_csv(file: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         file: the path of the file.
-        rows: one at least, with the same columns each.
+        rows: one at least. The columns are those of all, and empty where a row has
+            none.
     """
     with (
         atomic_file(file) as unfinished,
         open(unfinished, "w", newline="", encoding="utf-8") as stream,
     ):
-        writer = csv.DictWriter(stream, rows[0])
+        columns = {column: None for row in rows for column in row}
+        writer = csv.DictWriter(stream, list(columns))
         writer.writeheader()
         writer.writerows(rows)
 
