@@ -59,7 +59,10 @@ test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JA
 			tests/models/checkpoints/test_torch_weights.py \
 			tests/models/trunks/test_resnet50.py tests/models/trunks/test_googlenet.py \
 			tests/models/trunks/test_bn_inception.py tests/models/trunks/test_hub.py \
-			tests/models/trunks/test_efficientnet_lite0.py tests/optimizers || exit; \
+			tests/models/trunks/test_efficientnet_lite0.py tests/optimizers \
+			tests/training/test_freeze_trunk.py \
+			tests/training/test_freeze_batch_norm.py \
+			tests/training/test_imprint_class_weights.py || exit; \
 	done
 
 # TensorFlow Addons needs a TensorFlow and a Python of its time.

@@ -30,6 +30,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
+from experiments._lib.bad_images import list_bad_images
+from experiments._lib.bad_images import skips_bad_images
 from experiments._lib.build import load_data
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
@@ -39,7 +42,6 @@ from experiments._studies.ablation_report import write_ablation_report
 from experiments._studies.runs_folder import open_runs_folder
 from experiments._studies.runs_folder import read_run
 from experiments._studies.runs_folder import run_once
-from keras_dml import data
 from keras_dml import training
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -78,7 +80,7 @@ def main(argv: list[str]) -> None:
     strategy = training.mirrored_strategy()
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    train, test = load_data(config, _DATA_DIR.value)
+    train, test = load_data(config, _DATA_DIR.value, not skips_bad_images())
     variants = {
         claim: claims.variants_of(claim, config, len(train.class_names))
         for claim in _CLAIMS.value
@@ -89,10 +91,12 @@ def main(argv: list[str]) -> None:
             varied = _varied(config, variant, seed)
             _check_varied(varied, claim, strategy.num_replicas_in_sync)
             todo[f"{variant.name},seed={seed}"] = varied
-    data.check_images(test)
+    bad = find_bad_images(test, train=train)
+    train, test = train.with_replaced(bad), test.without(bad)
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
     open_runs_folder(folder, config)
+    skipped = list_bad_images(folder, bad)
     files = {name: folder / "runs" / f"{name}.json" for name in todo}
     runs = {
         name: read_run(file, test) for name, file in files.items() if file.is_file()
@@ -114,6 +118,7 @@ def main(argv: list[str]) -> None:
             "--config.learning_rate."
         )
     print("\n" + write_ablation_report(folder, variants, seeds, runs, failed))
+    print(skipped, end="")
 
 
 def _varied(config, variant, seed):

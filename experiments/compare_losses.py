@@ -41,6 +41,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments._lib import program
+from experiments._lib.bad_images import find_bad_images
+from experiments._lib.bad_images import list_bad_images
+from experiments._lib.bad_images import skips_bad_images
 from experiments._lib.build import load_data
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
@@ -53,7 +56,6 @@ from experiments._studies.runs_folder import open_runs_folder
 from experiments._studies.runs_folder import run_once
 from experiments._studies.search_learning_rate import best_rate
 from experiments._studies.search_learning_rate import search_learning_rate
-from keras_dml import data
 from keras_dml import training
 
 _VALIDATION_CLASSES = 0.25
@@ -89,7 +91,7 @@ def main(argv: list[str]) -> None:
     strategy = training.mirrored_strategy()
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    train, test = load_data(config, _DATA_DIR.value)
+    train, test = load_data(config, _DATA_DIR.value, not skips_bad_images())
     train_part, validation = train.split_by_class(
         config.validation_classes or _VALIDATION_CLASSES, config.seed
     )
@@ -98,10 +100,13 @@ def main(argv: list[str]) -> None:
         check_config(varied)
         check_replicas(varied, strategy.num_replicas_in_sync)
         _check_classes(varied, train_part)
-    data.check_images(validation, test)
+    bad = find_bad_images(validation, test, train=train_part)
+    train, train_part = train.with_replaced(bad), train_part.with_replaced(bad)
+    validation, test = validation.without(bad), test.without(bad)
 
     folder = pathlib.Path(_OUTPUT_DIR.value)
     open_runs_folder(folder, config)
+    skipped = list_bad_images(folder, bad)
 
     def run(kind, varied, *data_sets):
         name = f"{kind},loss={varied.loss},learning_rate={_rate(varied)}"
@@ -155,6 +160,7 @@ def main(argv: list[str]) -> None:
             "--config.learning_rate."
         )
     print("\n" + write_comparison_report(folder, compared, left_out))
+    print(skipped, end="")
 
 
 def _rate(config):
