@@ -3,10 +3,11 @@
 Before it: the distribution strategy and a check of the batch size (`strategy.py`), the
 paper's learning rate (`step_decay.py`), batch normalization at rest and class weights
 that start as class means, for pretrained trunks, and a folder for the run
-(`run_directory.py`, with the log of its epochs). In it: `FreezeTrunk`, for epochs in which only the new
-layers learn, `StopOnNonFiniteLoss`, which ends a training that diverged, and `Resume`,
-which lets a stopped `fit` go on (`_checkpoints.py` and `_state.py` hold what it saves).
-After it: a page of figures (`report.py`, which needs matplotlib).
+(`run_directory.py`, with the log of its epochs). In it: `FreezeTrunk`, for epochs in
+which only the new layers learn, `StopOnNonFiniteLoss`, which ends a training that
+diverged, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
+`_state.py` hold what it saves). After it: a page of figures (`report.py`, which needs
+matplotlib).
 """
 
 from keras_dml.training.freeze_batch_norm import freeze_batch_norm
