@@ -42,6 +42,7 @@ from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
 from experiments._lib.build import load_data
+from experiments._lib.build import start_class_weights
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import find_loss
@@ -129,6 +130,7 @@ def main(argv: list[str]) -> None:
         f"\nWriting {run}"
     )
     try:
+        start_class_weights(config, model, embedder, train)
         callbacks = _callbacks(config, run, trunk, embedder, test, validation)
         history = model.fit(
             batches,

@@ -19,6 +19,7 @@ from keras_dml import data
 from keras_dml import models
 from keras_dml import optimizers
 from keras_dml import training
+from keras_dml.layers import Proxies
 
 PAPER_LOADERS = {
     "cub200": data.cub200,
@@ -150,6 +151,8 @@ def _build_models(config, num_classes):
     # Messages of the package say None, which a flag gives as text.
     weights = None if config.weights in ("", "None") else config.weights
     trunk = models.trunk(config.trunk, shape, weights)
+    if config.batch_norm == "frozen":
+        training.freeze_batch_norm(trunk)
     embedder = models.embedding_model(
         trunk, config.dim, config.layer_norm, config.pooling
     )
@@ -161,6 +164,20 @@ def _build_models(config, num_classes):
         return trunk, embedder, memory
     output = loss_input(config, embedder, num_classes)
     return trunk, embedder, keras.Model(embedder.input, output)
+
+
+def start_class_weights(
+    config: ml_collections.ConfigDict,
+    model: keras.Model,
+    embedder: keras.Model,
+    train: data.ImageDataset,
+) -> None:
+    """Sets the class weights to the classes' mean embeddings, where the config does."""
+    if config.class_weights == "random":
+        return
+    (layer,) = (one for one in model._flatten_layers() if isinstance(one, Proxies))
+    print("Setting the class weights to the mean embedding of each class:")
+    training.imprint_class_weights(layer, embedder, train, config.resize)
 
 
 def build_batches(

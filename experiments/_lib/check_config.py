@@ -65,6 +65,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     augmentation_layers(config.augment)
     checked_choice(config.cache, "--config.cache", ("memory", "disk", ""))
     checked_choice(config.pooling, "--config.pooling", ("avg", "max", "gem"))
+    checked_choice(config.batch_norm, "--config.batch_norm", ("train", "frozen"))
+    checked_choice(config.class_weights, "--config.class_weights", ("random", "means"))
     checked_choice(config.schedule, "--config.schedule", ("step", "cosine", "constant"))
     checked_choice(
         config.precision,
@@ -208,6 +210,12 @@ def _check_loss(config):
                 config[name] >= 2,
                 f"at least 2 with --config.loss={config.loss}",
             )
+        _check(
+            config,
+            "class_weights",
+            config.class_weights == "random",
+            f"random with --config.loss={config.loss}, which has none",
+        )
     if config.memory_size:
         _check(
             config,

@@ -13,6 +13,7 @@ import tensorflow as tf
 from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
+from experiments._lib.build import start_class_weights
 from experiments._lib.losses import batch_shape
 from experiments._lib.losses import find_loss
 from experiments._lib.measure import measure
@@ -122,6 +123,7 @@ def train_and_measure(
     batches = build_batches(config, train)
     with strategy.scope():
         compile_model(config, model, len(batches), trunk)
+    start_class_weights(config, model, embedder, train)
     epochs = config.frozen_epochs + config.epochs
     progress = _EpochProgress(epochs)
     callbacks = [

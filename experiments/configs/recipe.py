@@ -24,6 +24,9 @@ def recipe() -> ml_collections.ConfigDict:
     config.layer_norm = True
     config.pooling = "avg"  # the paper's; or "max" or "gem", of feature maps
 
+    config.batch_norm = "train"  # the paper's; "frozen" keeps the trunk's statistics
+    config.class_weights = "random"  # the paper's; "means" begins at class means
+
     config.loss = "normalized_softmax"  # or another of _lib/losses.py, or "tfa:…"
     config.temperature = 0.05  # of the normalized softmax
     config.sampled_classes = 1.0  # the share of classes in a step's softmax

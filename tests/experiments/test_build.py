@@ -6,6 +6,7 @@ from experiments._lib.build import KERAS_OPTIMIZERS
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
 from experiments._lib.build import make_optimizer
+from experiments._lib.build import start_class_weights
 from experiments.configs import image_folder
 from keras_dml.layers import GeneralizedMeanPooling
 from keras_dml.optimizers import SGD
@@ -117,3 +118,21 @@ def test_jit_compile_reaches_the_model():
     config.jit_compile = False
     compile_model(config, model, 3)
     assert not model.jit_compile
+
+
+def test_batch_normalization_rests_and_class_weights_start_at_means(noise):
+    config = small_config(batch_norm="frozen", class_weights="means")
+    trunk, embedder, model = build_models(config, num_classes=5)
+    norms = [
+        layer
+        for layer in trunk._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert norms
+    assert not any(layer.trainable for layer in norms)
+    start_class_weights(config, model, embedder, noise)
+    embeddings = embedder.predict(noise.images(config.image_size, config.resize))
+    mean = embeddings[noise.labels == 3].mean(axis=0)
+    np.testing.assert_allclose(
+        model.layers[-1].class_weights[3], mean / np.linalg.norm(mean), atol=1e-5
+    )

@@ -39,6 +39,8 @@ def test_configs_are_right_as_they_stand(module):
         ("ks", ()),
         ("cache", "ram"),
         ("pooling", "token"),
+        ("batch_norm", "rest"),
+        ("class_weights", "mean"),
         ("index", "tree"),
         ("index_agreement", 0.0),
         ("index_agreement", 1.01),

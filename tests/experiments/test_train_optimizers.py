@@ -45,8 +45,17 @@ def photos(tmp_path_factory):
             ("--config.deterministic=False", "--config.jit_compile=True"),
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            (
+                "--config.batch_norm=frozen",
+                "--config.class_weights=means",
+                "--config.sampled_classes=0.7",
+                "--logical_cpus=2",
+            ),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["adamw", "lion", "xla"],
+    ids=["adamw", "lion", "xla", "frozen batch norm"],
 )
 def test_settings_of_the_optimization_train_measure_and_export(
     photos, tmp_path, settings
