@@ -32,7 +32,7 @@ _REMEDY = (
     "large margin in a loss on pairs from the first step on, and batch normalization "
     "in batches of few classes. Try a tenth of the learning rate; then "
     "TripletSemiHard or MultiSimilarity for TripletHard, or a smaller margin; more "
-    "classes a batch."
+    "classes a batch, or keras_dml.training.freeze_batch_norm."
 )
 
 
@@ -168,7 +168,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             for what, cosine in alike.items()
         )
         warnings.warn(
-            f"Training has collapsed: after epoch {epoch + 1} {seen}. {_REMEDY}",
+            f"Training may have collapsed: after epoch {epoch + 1} {seen}. {_REMEDY}",
             UserWarning,
             stacklevel=2,
         )
