@@ -22,6 +22,7 @@ from experiments._lib.load_run import load_embedder
 from experiments._lib.load_run import load_run_config
 from experiments._lib.measure import measure
 from keras_dml import evaluation
+from keras_dml._files import check_writable_file
 from keras_dml._files import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     check_config(config)
+    if _OUTPUT.value:
+        check_writable_file(_OUTPUT.value, "--output")
     _check_run_agrees(config, pathlib.Path(_MODEL.value).parent)
     embedder = load_embedder(_MODEL.value)
     _, test = load_data(config, _DATA_DIR.value, not skips_bad_images())

@@ -3,9 +3,12 @@
 Everything that keras_dml writes to keep is written through `atomic_file` or
 `atomic_folder`: in a hidden folder beside its place, and moved there at the end. So a
 reader never finds half of it, and a write that fails leaves what was there before.
+Where the disk is full, or the folder can't be written or is gone, one error names the
+path.
 """
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -23,6 +26,9 @@ RECORD_FILE = "index.json"
 """The file of a sealed folder that lists the others."""
 
 _FORMAT_VERSION = 2
+
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_FULL = 2**16  # bytes; a disk that has no more free than these.
 
 _UNFINISHED = ".unfinished."
 """In the name of a hidden folder that is being filled."""
@@ -68,8 +74,7 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
             other than an empty folder.
     """
     folder = pathlib.Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _hidden_folder_beside(folder) as hidden:
+    with _hidden_folder_beside(folder, parents=True) as hidden:
         unfinished = hidden / folder.name
         unfinished.mkdir()
         yield unfinished
@@ -88,15 +93,54 @@ def _sync(path):
 
 
 @contextlib.contextmanager
-def _hidden_folder_beside(path):
-    remove_unfinished(path.parent, path.name)
-    # On the same file system, so that moving from it is one atomic step.
-    hidden = tempfile.mkdtemp(prefix=f".{path.name}{_UNFINISHED}", dir=path.parent)
+def _hidden_folder_beside(path, parents=False):
+    hidden = None
     try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent, path.name)
+        # On the same file system, so that moving from it is one atomic step.
+        hidden = tempfile.mkdtemp(prefix=f".{path.name}{_UNFINISHED}", dir=path.parent)
         with _locked(hidden):
             yield pathlib.Path(hidden)
+    except Exception as error:
+        number = _error_of_writing(error, hidden)
+        if number is None:
+            raise
+        raise _os_error(
+            number,
+            f"{str(path)!r} can't be written: {os.strerror(number)}. Make room, or "
+            "have it writable, or name another place.",
+        ) from error
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+        if hidden is not None:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _error_of_writing(error, hidden):
+    """Gives the number of an error that writing into a folder had, None for others.
+
+    Libraries tell of a full disk in many ways, some of them by no more than a file that
+    came out too short.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        of_hidden = hidden is None or _UNFINISHED in str(error.filename)
+        if of_hidden or (error.filename is None and error.errno in _WRITE_ERRORS):
+            return error.errno
+    if hidden is not None and not os.path.isdir(hidden):
+        return errno.ENOENT
+    if os.strerror(errno.ENOSPC) in str(error):
+        return errno.ENOSPC
+    if isinstance(error, OSError) and error.errno is None and hidden is not None:
+        return errno.ENOSPC if shutil.disk_usage(hidden).free < _FULL else None
+    return None
+
+
+def _os_error(number, message):
+    """Makes the `OSError` of a number, such as `PermissionError`, with a message."""
+    error = type(OSError(number, ""))(message)
+    error.errno = number
+    return error
 
 
 def remove_unfinished(folder: str | os.PathLike, name: str = "*") -> None:
@@ -163,14 +207,62 @@ def check_new_folder(folder: str | os.PathLike, name: str) -> None:
         )
     above = next(path for path in folder.absolute().parents if os.path.lexists(path))
     try:
-        prefix = f".{folder.name}{_UNFINISHED}"
-        with tempfile.TemporaryDirectory(prefix=prefix, dir=above):
-            pass
+        _try_folder(above, folder.name)
     except OSError as error:
         raise type(error)(
             f"{name}={str(folder)!r} cannot be made in {str(above)!r}: "
             f"{error.strerror}. Name a folder where one can be made."
         ) from error
+
+
+def check_writable_file(file: str | os.PathLike, name: str) -> None:
+    """Checks that `atomic_file` can write a file, before the work that it is to hold.
+
+    Args:
+        file: where the file is to be; one there would be replaced.
+        name: what the caller's signature calls it, for the error message.
+
+    Raises:
+        IsADirectoryError: if a folder is there.
+        FileNotFoundError: if the folder that it is to be in is missing.
+        OSError: if nothing can be written there.
+    """
+    file = pathlib.Path(file)
+    if file.is_dir():
+        raise IsADirectoryError(f"{name}={str(file)!r} is a folder. Name a file in it.")
+    try:
+        _try_folder(file.parent, file.name)
+    except OSError as error:
+        raise type(error)(
+            f"{name}={str(file)!r} cannot be written in {str(file.parent)!r}: "
+            f"{error.strerror}. Name a file in a folder that can be written."
+        ) from error
+
+
+def _try_folder(above, name):
+    prefix = f".{name}{_UNFINISHED}"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=above):
+        pass
+
+
+def check_free_space(folder: str | os.PathLike, size: int, what: str) -> None:
+    """Checks that a disk has room, before the work that is to fill it.
+
+    Args:
+        folder: a folder that exists.
+        size: bytes that are to be written there.
+        what: what they are, for the error message, with what else can be done.
+
+    Raises:
+        OSError: if the disk has fewer bytes free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise _os_error(
+            errno.ENOSPC,
+            f"{str(folder)!r} has {free / 1e6:,.1f} MB free, and {size / 1e6:,.1f} MB "
+            f"are needed for {what}.",
+        )
 
 
 def default_cache_dir() -> pathlib.Path:

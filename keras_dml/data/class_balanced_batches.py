@@ -92,6 +92,8 @@ def class_balanced_batches(
             not whole, it has fewer classes than a batch needs, `augment` can't be
             applied or gives two results for one seed, or, with a cache, an image can't
             be decoded.
+        OSError: if the disk has no room for cache="disk", which is said before an
+            image is read, or it can't be written.
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
 

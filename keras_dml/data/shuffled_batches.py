@@ -63,6 +63,8 @@ def shuffled_batches(
         ValueError: if an argument is out of range, the data set is not one of these or
             not whole, `augment` can't be applied, or, with a cache, an image can't be
             decoded.
+        OSError: if the disk has no room for cache="disk", which is said before an
+            image is read, or it can't be written.
         tf.errors.InvalidArgumentError: while reading, if an image can't be decoded;
             the message has its path.
 

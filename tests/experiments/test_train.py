@@ -314,6 +314,24 @@ def test_evaluate_repeats_the_figures_of_an_earlier_run(earlier_run, photos, tmp
     assert again == first
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("", "is a folder"), ("missing/metrics.json", "cannot be written in")],
+)
+def test_evaluate_refuses_an_output_before_anything_is_loaded(
+    tmp_path, output, message
+):
+    finished = run_program(
+        "evaluate",
+        *SMALL,
+        f"--model={tmp_path / 'no.keras'}",
+        f"--data_dir={tmp_path / 'no_data'}",
+        f"--output={tmp_path / output}",
+    )
+    assert finished.returncode == 2
+    assert f"--output='{tmp_path / output}' {message}" in finished.stderr
+
+
 def test_evaluate_refuses_settings_that_measure_other_pixels(run, photos):
     folder, _ = run
     finished = run_program(

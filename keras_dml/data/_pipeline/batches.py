@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_integer
 from keras_dml._files import atomic_file
+from keras_dml._files import check_free_space
 from keras_dml._files import default_cache_dir
 from keras_dml.data._pipeline.augmentation import Augmentation
 from keras_dml.data._pipeline.augmentation import draw_seeds
@@ -267,6 +269,8 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
 
     Raises:
         ValueError: if an image can't be decoded; the message has its path.
+        OSError: if the file can't be written, or the disk has no room for it, which is
+            said before the first image is read.
     """
     shape = (len(paths), resize, resize, 3)
     if cache == "memory":
@@ -277,11 +281,29 @@ def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:
     file = folder / f"{_digest(paths, resize)}.npy"
     if not _is_complete(file, shape):
         folder.mkdir(parents=True, exist_ok=True)
+        size = math.prod(shape)
+        check_free_space(
+            folder,
+            size,
+            f'the {len(paths)} resized images of cache="disk". Make room, set '
+            "KERAS_DML_CACHE to a folder that has it, or use another cache",
+        )
         with atomic_file(file) as unfinished:
             pixels = np.lib.format.open_memmap(unfinished, "w+", np.uint8, shape)
+            _reserve(unfinished)
             _fill(pixels, paths, resize)
             pixels.flush()
     return np.load(file, mmap_mode="r")
+
+
+def _reserve(file):
+    """Has the disk set the room for a file's holes aside, or raises `OSError`.
+
+    Writing to mapped memory for which there is no room would kill the process.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, os.path.getsize(file))
 
 
 def _is_complete(file, shape):
