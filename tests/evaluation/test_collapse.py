@@ -106,8 +106,8 @@ def test_collapse_of_the_embeddings_is_said_once_with_its_figure():
     assert figure > 0.99
     assert text.startswith(
         "Training may have collapsed: after epoch 3 the embeddings of the val images "
-        f"are nearly all alike, with a mean cosine of {figure:.4f}. The usual causes are "
-        "a learning rate that is too high,"
+        f"are nearly all alike, with a mean cosine of {figure:.4f}. The usual causes "
+        "are a learning rate that is too high,"
     )
     assert "Try a tenth of the learning rate" in text
 
