@@ -31,6 +31,8 @@ def labeled_batches(
     Raises:
         ValueError: if the data set is none of these, or not whole, or endless, or it
             doesn't fit the model, or the model is none, or batch_size out of range.
+            Of batches the first is looked at; a later one with more or fewer labels
+            than rows raises `tf.errors.InvalidArgumentError` while it is read.
     """
     if not isinstance(embedder, keras.Model):
         raise ValueError(
@@ -88,8 +90,10 @@ def _record_labels(dataset):
             if isinstance(dataset, tf.data.Dataset)
             else (dataset[batch] for batch in range(count))
         )
-        for x, labels in batches:
-            of_this_pass.append(np.asarray(labels))
+        for number, (x, labels) in enumerate(batches):
+            labels = np.asarray(labels)
+            _check_lengths(number, len(x), len(labels))
+            of_this_pass.append(labels)
             yield x
 
     def labels():
@@ -132,6 +136,8 @@ def _checked_batches(dataset):
     if not isinstance(dataset, tf.data.Dataset):
         x, labels = map(np.asarray, element)
         element = tf.TensorSpec((None, *x.shape[1:]), x.dtype), labels
+        if x.ndim and labels.ndim:
+            _check_lengths(0, len(x), len(labels))
     x, labels = element
     if not isinstance(x, tf.TensorSpec):
         raise ValueError(
@@ -144,12 +150,31 @@ def _checked_batches(dataset):
             "dataset must give batches; it gives single images. Use batch(100)."
         )
     if rank > 1:
+        remedy = (
+            "a column. Give labels[:, 0]."
+            if rank == 2 and shape[1] == 1
+            else "as of one-hot labels. Map them with tf.argmax(labels, axis=1)."
+        )
         raise ValueError(
-            f"dataset must give one label for each image; got labels of shape "
-            f"{tuple(shape)}, as of one-hot labels. Map them with "
-            "tf.argmax(labels, axis=1)."
+            "dataset must give one label for each image; got labels of shape "
+            f"{tuple(shape)}, {remedy}"
+        )
+    dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
+    if dtype.kind not in "iuUSTO":
+        raise ValueError(
+            "dataset must give labels that are integers, or strings; got dtype "
+            f'{dtype}. Map whole numbers with tf.cast(labels, "int64").'
         )
     return x, count
+
+
+def _check_lengths(number, rows, labels):
+    """Raises where a batch has more or fewer labels than rows."""
+    if rows != labels:
+        raise ValueError(
+            f"dataset must give one label for each image; batch {number} has "
+            f"x of {rows:,} rows and {labels:,} labels."
+        )
 
 
 def _described(element):

@@ -157,7 +157,9 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         alike = {}
         if cosine > COLLAPSED and round(cosine, 4) >= round(before, 4):
             alike[f"the embeddings of the {self.prefix} images"] = cosine
-        layer, cosine = class_weights_cosine(self.model)
+        # None in a training loop of one's own that sets no model.
+        model = self.embedder if self.model is None else self.model
+        layer, cosine = class_weights_cosine(model)
         if cosine > COLLAPSED:
             alike[f"the class weights of {layer}"] = cosine
         if not alike or self._collapse_said:

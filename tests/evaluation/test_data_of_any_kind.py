@@ -169,6 +169,35 @@ class Endless(PyDataset):
         return X, [0, 0, 1, 1]
 
 
+class ShortBatch(Batches):
+    """Has one label too few in one batch."""
+
+    def __init__(self, x, labels, short):
+        super().__init__(x, labels)
+        self.short = short
+
+    def __getitem__(self, batch):
+        x, labels = super().__getitem__(batch)
+        return x, labels[: len(x) - (batch == self.short)]
+
+
+def as_generator(dataset):
+    spec = tf.TensorSpec((None, SIDE, SIDE, 3)), tf.TensorSpec((None,), tf.int64)
+    batches = (dataset[batch] for batch in range(len(dataset)))
+    return tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+
+
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_generator])
+def test_a_batch_with_a_label_too_few_is_named(kind, embedder, pixels):
+    # The next batch has one too many, so that all are as many.
+    labels = np.append(LABELS, 5)
+    dataset = ShortBatch(pixels, labels, short=1)
+    dataset = kind(dataset)
+    message = "one label for each image; batch 1 has x of 8 rows and 7 labels"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        embed_query_and_gallery(embedder, dataset, verbose=0)
+
+
 X = np.zeros((4, SIDE, SIDE, 3), np.float32)
 ONE_HOT = np.eye(2)[[0, 0, 1, 1]]
 
@@ -188,6 +217,10 @@ ONE_HOT = np.eye(2)[[0, 0, 1, 1]]
         ),
         (as_tf_data(X, ONE_HOT), "labels of shape .*one-hot"),
         (Batches(X, ONE_HOT), "labels of shape .*one-hot"),
+        (as_tf_data(X, [[0], [0], [1], [1]]), r"\(None, 1\), a column. .*\[:, 0\]"),
+        (as_tf_data(X, [0.0, 0, 1, 1]), "integers, or strings; got dtype float32"),
+        (Batches(X, np.array([0.0, 0, 1, 1])), "or strings; got dtype float64"),
+        (ShortBatch(X, [0, 0, 1, 1], 0), "batch 0 has x of 4 rows and 3 labels"),
         ((X, ONE_HOT), r"one-hot labels. Pass labels.argmax"),
         ((X[:1], [0]), "dataset has one image; Recall@K needs at least 2"),
         ((X, [0, 0, 1]), "as many rows; got 4 and 3"),
