@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
+from keras_dml._ops import number_of_shards
 
 
 def labeled_batches(
@@ -25,8 +27,9 @@ def labeled_batches(
         batch_size: rows in a batch, but for batches given.
 
     Returns:
-        (batches, labels): a `tf.data.Dataset` of x, and a function that gives the (n,)
-        labels, of batches those of the last pass, None before it.
+        (batches, labels): a `tf.data.Dataset` of x, padded to what the devices divide,
+        that can be read again and again, as making one keeps memory; and a function
+        that gives the (n,) labels, of batches those of the last pass, None before it.
 
     Raises:
         ValueError: if the data set is none of these, or not whole, or endless, or it
@@ -39,7 +42,9 @@ def labeled_batches(
             f"embedder must be a keras.Model from images to embeddings; got "
             f"{embedder!r}."
         )
-    checked_integer(batch_size, "batch_size", 1)
+    batch_size = checked_integer(batch_size, "batch_size", 1)
+    shards = number_of_shards(embedder)
+    batch_size = -(-batch_size // shards) * shards
     import tensorflow as tf  # Evaluation alone does without it on other backends.
 
     from keras_dml import data
@@ -72,7 +77,18 @@ def labeled_batches(
             f"embedder must give embeddings, (batch, dim); {embedder.name!r} gives "
             f"{output}. keras_dml.models.embedding_model pools features."
         )
+    if shards > 1:
+        batches = batches.rebatch(batch_size)
+        batches = batches.map(functools.partial(_padded, shards=shards))
     return batches, labels
+
+
+def _padded(images, shards):
+    """Repeats the first image of a batch until the shards divide it."""
+    import tensorflow as tf
+
+    missing = -tf.shape(images)[0] % shards
+    return tf.concat([images, tf.repeat(images[:1], missing, axis=0)], axis=0)
 
 
 def _record_labels(dataset):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from keras_dml._checks import checked_floats
-from keras_dml._checks import checked_integer
-from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
 from keras_dml.evaluation._labeled_batches import labeled_batches
 
@@ -72,7 +71,8 @@ def embed(
         >>> embed(embedder, (pixels, [0, 0, 1, 1, 1]), verbose=0).shape
         (5, 16)
     """
-    return _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose)[0]
+    batches = labeled_batches(embedder, dataset, resize, batch_size)
+    return embed_batches(embedder, *batches, verbose)[0]
 
 
 def embed_query_and_gallery(
@@ -112,9 +112,41 @@ def embed_query_and_gallery(
         >>> list(figures)
         ['recall@1', 'recall@2']
     """
-    embeddings, labels = _embeddings_and_labels(
-        embedder, dataset, resize, batch_size, verbose
-    )
+    batches = labeled_batches(embedder, dataset, resize, batch_size)
+    return query_and_gallery(dataset, *embed_batches(embedder, *batches, verbose))
+
+
+def embed_batches(
+    embedder: keras.Model,
+    batches: tf.data.Dataset,
+    labels_of_pass: Callable[[], Any],
+    verbose: str | int = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds what `labeled_batches` gives, which may be embedded again and again.
+
+    Args:
+        embedder: as in `embed`.
+        batches: as `labeled_batches` gives them.
+        labels_of_pass: likewise.
+        verbose: Keras's progress bar: 0 for none.
+
+    Returns:
+        (embeddings, labels): (images, dim) and (images,).
+    """
+    for variable in embedder.non_trainable_variables:
+        variable.assign(ops.convert_to_numpy(variable))
+    with warnings.catch_warnings():
+        # Said of every data set whose number of batches is not known beforehand.
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        embeddings = embedder.predict(batches, verbose=verbose)
+    labels = labels_of_pass()
+    return embeddings[: len(labels)], labels
+
+
+def query_and_gallery(
+    dataset: Any, embeddings: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Gives what `embed_query_and_gallery` does of a data set that is embedded."""
     is_query = getattr(dataset, "is_query", None)
     if is_query is None:
         return embeddings, labels, None, None
@@ -125,32 +157,6 @@ def embed_query_and_gallery(
         embeddings[~is_query],
         labels[~is_query],
     )
-
-
-def _embeddings_and_labels(embedder, dataset, resize, batch_size, verbose):
-    batch_size = checked_integer(batch_size, "batch_size", 1)
-    shards = number_of_shards(embedder)
-    batch_size = -(-batch_size // shards) * shards
-    batches, labels_of_pass = labeled_batches(embedder, dataset, resize, batch_size)
-    for variable in embedder.non_trainable_variables:
-        variable.assign(ops.convert_to_numpy(variable))
-    if shards > 1:
-        batches = batches.rebatch(batch_size)
-        batches = batches.map(functools.partial(_padded, shards=shards))
-    with warnings.catch_warnings():
-        # Said of every data set whose number of batches is not known beforehand.
-        warnings.filterwarnings("ignore", message="Your input ran out of data")
-        embeddings = embedder.predict(batches, verbose=verbose)
-    labels = labels_of_pass()
-    return embeddings[: len(labels)], labels
-
-
-def _padded(images, shards):
-    """Repeats the first image of a batch until the shards divide it."""
-    import tensorflow as tf
-
-    missing = -tf.shape(images)[0] % shards
-    return tf.concat([images, tf.repeat(images[:1], missing, axis=0)], axis=0)
 
 
 def binary_codes(embeddings: npt.ArrayLike) -> np.ndarray:

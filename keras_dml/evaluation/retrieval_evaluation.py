@@ -18,7 +18,8 @@ from keras_dml.evaluation._collapse import COLLAPSED
 from keras_dml.evaluation._collapse import class_weights_cosine
 from keras_dml.evaluation._collapse import mean_cosine
 from keras_dml.evaluation._labeled_batches import labeled_batches
-from keras_dml.evaluation.embed import embed_query_and_gallery
+from keras_dml.evaluation.embed import embed_batches
+from keras_dml.evaluation.embed import query_and_gallery
 from keras_dml.evaluation.recall import recall_at_k
 
 if TYPE_CHECKING:
@@ -109,8 +110,9 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self.resize = resize
         self.batch_size = batch_size
         self._begin()
-        _, labels = labeled_batches(embedder, dataset, resize, batch_size)
-        labels = labels()
+        # Made once: TensorFlow keeps some 1 MiB of each pipeline that is made.
+        self._batches = labeled_batches(embedder, dataset, resize, batch_size)
+        labels = self._batches[1]()
         if labels is not None and len(labels) < 2:
             raise ValueError("dataset has one image; Recall@K needs at least 2.")
 
@@ -142,8 +144,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         recalls = {f"recall@{k}": math.nan for k in self.ks}
         if self._measure_next or (epoch + 1) % self.every == 0:
             self._measure_next = False
-            embedded = embed_query_and_gallery(
-                self.embedder, self.dataset, self.resize, self.batch_size, verbose=0
+            embedded = query_and_gallery(
+                self.dataset, *embed_batches(self.embedder, *self._batches, verbose=0)
             )
             recalls = recall_at_k(*embedded, ks=self.ks)
             queries, _, gallery, _ = embedded
