@@ -1,5 +1,7 @@
 """`augment=`: Keras's layers and functions, by public names alone."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -172,14 +174,59 @@ def test_a_function_that_ignores_its_seed_is_refused_when_made():
         batches_of(careless)
 
 
+GENERATOR = np.random.default_rng(0)
+
+
+def numpy_noise(images, seed):
+    return tf.cast(images, tf.float32) + np.random.normal()
+
+
+def python_flip(images, seed):
+    return images[:, :, ::-1] if random.random() < 0.5 else images
+
+
+def noise_of_a_generator(images, seed):
+    return tf.cast(images, tf.float32) + GENERATOR.normal()
+
+
+@pytest.mark.parametrize("draw", [numpy_noise, python_flip, noise_of_a_generator])
+def test_a_function_that_draws_with_numpy_or_python_is_refused_when_made(draw):
+    message = "draws with NumPy or Python, which run once, when the batches are made"
+    for _ in range(3):  # Two flips are often alike.
+        with pytest.raises(ValueError, match=message):
+            batches_of([shade, draw])
+
+
+def test_numpy_constants_of_one_seed_are_taken():
+    def add_texture(images, seed):
+        return tf.cast(images, tf.float32) + np.random.default_rng(7).normal(size=3)
+
+    added = passes(batches_of(add_texture))[0] - passes(batches_of(None))[0]
+    texture = np.random.default_rng(7).normal(size=3)
+    np.testing.assert_allclose(added, np.broadcast_to(texture, added.shape), atol=1e-4)
+
+
+@needs_keras_3
+def test_a_layer_that_was_never_called_is_built():
+    layer = keras.layers.Normalization(mean=[1, 2, 3], variance=[4, 9, 16])
+    expected = (passes(batches_of(None))[0] - [1.0, 2, 3]) / [2, 3, 4]
+    x = passes(batches_of(layer))[0]
+    np.testing.assert_allclose(x, expected, 1e-4, 1e-4)
+
+
 @pytest.mark.parametrize(
     ("augment", "message"),
     [
         ("RandomFlip", "augment must be a Keras layer, a function .* got 'RandomFlip'"),
         ([shade, 3], "augment must be a Keras layer, a function .* got 3"),
         (
+            keras.layers.GaussianNoise,
+            r"got <class .*GaussianNoise'>. Make an instance, GaussianNoise\(…\)",
+        ),
+        (
             lambda images: images,
-            r"<lambda> can't be applied to .*\(1, 10, 10, 3\), uint8",
+            r"<lambda> can't be applied to .*\(1, 10, 10, 3\), uint8: TypeError: "
+            r"[^\n]*<lambda>\(\) takes 1 positional argument but 2 were given$",
         ),
         (lambda images, seed: images[0], r"must give one batch of one image.*<lambda>"),
         (lambda images, seed: 5, "must give one batch of one image"),
@@ -189,6 +236,23 @@ def test_a_function_that_ignores_its_seed_is_refused_when_made():
 def test_what_can_not_be_applied_is_refused_when_made(augment, message):
     with pytest.raises(ValueError, match=message):
         batches_of(augment)
+
+
+@needs_keras_3
+@pytest.mark.parametrize(
+    "augment",
+    [
+        keras.layers.GaussianNoise(0.1),
+        lambda images, seed: keras.layers.GaussianNoise(0.1)(images, training=True),
+    ],
+)
+def test_what_keras_or_tensorflow_says_is_told_without_the_calls_around_it(augment):
+    with pytest.raises(ValueError, match=r"has type float32 .* type uint8") as caught:
+        batches_of(augment)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "\x1b" not in message
+    assert "File" not in message
 
 
 @needs_keras_3

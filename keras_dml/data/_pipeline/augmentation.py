@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import random
+import re
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +22,10 @@ _REFUSED = {
     "AugMix": "draws its operations once for all images in a tf.data pipeline; "
     "RandAugment draws them for each",
 }
+_WITH_THE_SEED = (
+    "Draw with the seed that the function is given, as tf.random.stateless_uniform "
+    "does, and in layers with keras.random.SeedGenerator."
+)
 
 
 class Augmentation:
@@ -39,7 +46,8 @@ class Augmentation:
 
     Raises:
         ValueError: if a layer or function is of another kind, can't be applied to the
-            example, or gives two results for one seed.
+            example, or gives two results for one seed, as also a function does that
+            draws with NumPy or Python, once for each pipeline.
     """
 
     def __init__(
@@ -49,18 +57,17 @@ class Augmentation:
     ):
         given = augment if isinstance(augment, list | tuple) else [augment]
         self._steps: list[tuple[Callable, int]] = []
+        traced_again = []
         images = tf.TensorSpec((1, *example.shape), example.dtype)
         for one in given:
             step, seeds = _step(one, images)
             self._steps.append((step, seeds))
-            try:
-                traced = step.get_concrete_function(images, _seeds_spec(seeds))
-            except Exception as error:
-                raise _not_applicable(one, images, error) from error
-            images = _checked_output(one, traced.structured_outputs)
+            output = _trace(one, step, images, seeds)
+            traced_again.append((_traced_again(one, step, images), seeds))
+            images = _checked_output(one, output)
         self.seeds = sum(seeds for _, seeds in self._steps)
         self.shape = tuple(images.shape[1:])
-        self._check_repeats(example)
+        self._check_repeats(example, traced_again)
 
     def __call__(self, image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """Augments one image.
@@ -69,26 +76,22 @@ class Augmentation:
             image: of the example's shape and dtype.
             seeds: (seeds, 2) int32.
         """
-        images = image[None]
-        first = 0
-        for step, count in self._steps:
-            images = step(images, seeds[first : first + count])
-            first += count
-        return images[0]
+        return _apply(self._steps, image, seeds)
 
-    def _check_repeats(self, example):
+    def _check_repeats(self, example, traced_again):
         rng = np.random.default_rng(0)
         for _ in range(4):
             seeds = tf.constant(draw_seeds(rng, 1, self.seeds)[0])
-            one, again = (
-                tf.io.serialize_tensor(self(example, seeds)) for _ in range(2)
+            one, again, of_another_trace = (
+                tf.io.serialize_tensor(_apply(steps, example, seeds))
+                for steps in (self._steps, self._steps, traced_again)
             )
             if one != again:
                 raise ValueError(
-                    "augment gave two different images for one seed. Draw with the "
-                    "seed that the function is given, as tf.random.stateless_uniform "
-                    "does, and in layers with keras.random.SeedGenerator."
+                    f"augment gave two different images for one seed. {_WITH_THE_SEED}"
                 )
+            if one != of_another_trace:
+                raise _drawn_in_python("a function")
 
 
 def draw_seeds(rng: np.random.Generator, images: int, seeds: int) -> np.ndarray:
@@ -97,18 +100,62 @@ def draw_seeds(rng: np.random.Generator, images: int, seeds: int) -> np.ndarray:
     return drawn.astype(np.int32).swapaxes(0, 1)
 
 
-def _seeds_spec(count):
-    return tf.TensorSpec((count, 2), tf.int32)
+def _apply(steps, image, seeds):
+    """Runs (function, seeds it takes) one after another on one image."""
+    images = image[None]
+    first = 0
+    for step, count in steps:
+        images = step(images, seeds[first : first + count])
+        first += count
+    return images[0]
+
+
+def _trace(one, step, images, seeds):
+    """Traces a step and gives its output."""
+    try:
+        traced = step.get_concrete_function(images, tf.TensorSpec((seeds, 2), tf.int32))
+    except Exception as error:
+        raise _not_applicable(one, images, error) from error
+    return traced.structured_outputs
+
+
+def _traced_again(one, step, images):
+    """Gives a function's step anew, as another pipeline traces it.
+
+    What Python and NumPy draw while it is traced is a constant of the pipeline. Their
+    own generators tell of each draw; those of the function's, by another constant.
+    """
+    if isinstance(one, keras.layers.Layer):
+        return step
+    step, seeds = _step(one, images)
+    before = _states_of_generators()
+    _trace(one, step, images, seeds)
+    if _states_of_generators() != before:
+        raise _drawn_in_python(_name(one))
+    return step
+
+
+def _states_of_generators():
+    return pickle.dumps((random.getstate(), np.random.get_state()))
+
+
+def _drawn_in_python(drawer):
+    return ValueError(
+        f"augment: {drawer} draws with NumPy or Python, which run once, when the "
+        "batches are made: all images would have one draw, and the same run another "
+        f"when it goes on. {_WITH_THE_SEED}"
+    )
 
 
 def _step(one, images):
     """Gives a tf.function of (images, seeds), and how many seeds it takes."""
     if isinstance(one, keras.layers.Layer):
         return _step_of_layer(one, images)
-    if not callable(one):
+    if isinstance(one, type) or not callable(one):
         raise ValueError(
             "augment must be a Keras layer, a function (images, seed), or a sequence "
             f"of them; got {one!r}."
+            + (f" Make an instance, {one.__name__}(…)." if callable(one) else "")
         )
     return tf.function(lambda images, seeds: one(images, seeds[0])), 1
 
@@ -132,7 +179,10 @@ def _step_of_layer(layer, images):
         return layer(images, **options)
 
     try:
-        # Builds the layer, and on other backends its generators for TensorFlow.
+        # Here, as tensors made in a trace are lost with it.
+        if not layer.built and type(layer).build is not keras.layers.Layer.build:
+            layer.build(tuple(images.shape))
+        # Builds what is in the layer, and on other backends its generators.
         tf.function(call).get_concrete_function(images)
     except Exception as error:
         raise _not_applicable(layer, images, error) from error
@@ -172,8 +222,19 @@ def _checked_output(one, images):
 def _not_applicable(one, images, error):
     return ValueError(
         f"augment: {_name(one)} can't be applied to a batch of one of shape "
-        f"{tuple(images.shape)}, {images.dtype.name}: {error}"
+        f"{tuple(images.shape)}, {images.dtype.name}: {_reason(error)}"
     )
+
+
+def _reason(error):
+    """Gives what an error says, without the calls and arguments around it."""
+    text = str(error)
+    if text.startswith("in user code:"):
+        text = text.split("\n\n", 2)[-1]
+    # Keras has the reason in bold.
+    said = re.search("\x1b\\[1m(.*?)\x1b\\[0m", text, re.DOTALL)
+    text = said[1] if said else text
+    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def _name(one):
