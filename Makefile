@@ -3,7 +3,8 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
-	benchmark-classes benchmark-sharded-classes benchmark-against-torch soak dist clean
+	benchmark-checkpoints benchmark-classes benchmark-sharded-classes \
+	benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -121,6 +122,9 @@ benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through i
 
 benchmark-verification: .venv/installed-test ## Time accept rates over all pairs; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_verification
+
+benchmark-checkpoints: .venv/installed-test ## Time checkpoints and Keras's; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_checkpoints
 
 benchmark-classes: .venv/installed-test ## Time and weigh the sampled softmax, to a million classes
 	.venv/bin/python -m tests.benchmarks.benchmark_classes

@@ -10,7 +10,9 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   serving/1/         the embedding model as a SavedModel, for TF Serving; TensorFlow
                      alone writes it, and experiments.export of a run on JAX or PyTorch
   index/             a search index of the test images
-  metrics.json       metrics on the test classes: exact, binary, through the index; NMI
+  metrics.json       metrics on the test classes: exact, binary, through the index; NMI;
+                     and those of the model before training
+  untrained.json     the latter, also on the validation classes
   report/            retrieved images and training curves; open index.html
   config.json        the settings
   checkpoints/       what the run goes on from; may be deleted when it is finished
@@ -46,11 +48,14 @@ from experiments._lib.build import start_class_weights
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import find_loss
+from experiments._lib.measure import describe_gain
 from experiments._lib.measure import measure
+from experiments._lib.measure import measure_untrained
 from experiments._lib.replicas import start_replicas
 from experiments._lib.run_folder import CHECKPOINTS
 from experiments._lib.run_folder import is_finished
 from experiments._lib.run_folder import open_run_folder
+from experiments._lib.tensorboard import EpochTensorBoard
 from keras_dml import evaluation
 from keras_dml import search
 from keras_dml import serving
@@ -131,14 +136,19 @@ def main(argv: list[str]) -> None:
     )
     try:
         start_class_weights(config, model, embedder, train)
-        callbacks = _callbacks(config, run, trunk, embedder, test, validation)
+        untrained = measure_untrained(
+            config, embedder, run / "untrained.json", test=test, val=validation
+        )
+        callbacks = _callbacks(
+            config, run, trunk, embedder, test, validation, untrained
+        )
         history = model.fit(
             batches,
             epochs=config.frozen_epochs + config.epochs,
             shuffle=False,  # The batches are shuffled already; Keras would warn.
             callbacks=[*callbacks, *_resume(run, batches, callbacks)],
         ).history
-        _write_results(config, run, trunk, embedder, test, history)
+        _write_results(config, run, trunk, embedder, test, history, untrained)
         print(skipped, end="")
     except (KeyboardInterrupt, SystemExit):
         print(
@@ -167,7 +177,7 @@ def _resume(run, batches, callbacks):
     ]
 
 
-def _write_results(config, run, trunk, embedder, test, history):
+def _write_results(config, run, trunk, embedder, test, history, untrained):
     """Measures the model and writes what the run is for, the metrics last.
 
     What a run that was stopped here has written is whole, and of the same weights.
@@ -177,27 +187,52 @@ def _write_results(config, run, trunk, embedder, test, history):
     with atomic_file(run / "trunk.weights.h5") as file:
         trunk.save_weights(str(file))
     embeddings, index, metrics = measure(config, embedder, test)
-    table = evaluation.format_table(metrics)
+    metrics["untrained"] = untrained["test"]
+    gain = describe_gain(untrained["test"], metrics)
+    table = f"{evaluation.format_table(metrics)}\n{gain}"
     if not (run / "serving" / "1").exists():
         _export(embedder, run, config.resize)
     if not (run / "index").exists():
         search.save_gallery_index(run / "index", index, test)
     training.write_report(
-        run / "report", run.name, embeddings, test, history, table, config.seed
+        run / "report",
+        run.name,
+        embeddings,
+        test,
+        history,
+        table,
+        config.seed,
+        _in_logs(untrained),
     )
     write_json(run / "metrics.json", metrics)
     print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")
 
 
-def _callbacks(config, run, trunk, embedder, test, validation):
+def _in_logs(untrained):
+    """The untrained model's Recall@K, by the names that epochs have in the logs."""
+    return {
+        f"{prefix}_{name}": figure
+        for prefix, metrics in untrained.items()
+        for name, figure in metrics["float"].items()
+        if name.startswith("recall@")
+    }
+
+
+def _callbacks(config, run, trunk, embedder, test, validation, untrained):
     """The callbacks that measure and log after each epoch.
 
     With validation classes, these are measured, and the weights with the best R@1 on
-    them are kept; the test classes are measured once, at the end. Without, the test
-    classes are measured for the curve alone, and the last weights are kept.
+    them are kept, those before training among them; the test classes are measured once,
+    at the end. Without, the test classes are measured for the curve alone, and the last
+    weights are kept.
     """
     measured, prefix = (test, "test") if validation is None else (validation, "val")
     recalls = [f"{prefix}_recall@{k}" for k in config.ks]
+    untrained = {
+        name: figure
+        for name, figure in _in_logs(untrained).items()
+        if name.startswith(prefix)
+    }
     metrics = find_loss(config.loss).metrics
     callbacks = [
         training.StopOnNonFiniteLoss(run / CHECKPOINTS),
@@ -205,11 +240,12 @@ def _callbacks(config, run, trunk, embedder, test, validation):
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
         ),
-        training.EpochLog(run / "log.csv", ["loss", *metrics, *recalls]),
-        keras.callbacks.TensorBoard(str(run / "tensorboard"), write_graph=False),
+        training.EpochLog(run / "log.csv", ["loss", *metrics, *recalls], untrained),
+        EpochTensorBoard(run / "tensorboard", untrained),
     ]
     if validation is not None:
-        callbacks.append(BestWeights("val_recall@1"))
+        best = "val_recall@1"
+        callbacks.append(BestWeights(best, untrained[best]))
     return callbacks
 
 

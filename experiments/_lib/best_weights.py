@@ -14,13 +14,19 @@ class BestWeights(keras.callbacks.Callback):
 
     Args:
         monitor: the figure's name in the logs, which may be NaN in some epochs.
+        untrained: the figure of the weights that training starts with, which compete
+            with those of the epochs.
     """
 
-    def __init__(self, monitor: str):
+    def __init__(self, monitor: str, untrained: float):
         super().__init__()
         self.monitor = monitor
-        self.best = -1.0
+        self.best = untrained
         self.weights: list[Any] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Keeps the weights that training starts with."""
+        self.weights = self.model.get_weights()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keeps the weights if they are the best so far."""
@@ -31,8 +37,7 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Puts the best weights back."""
-        if self.weights:
-            self.model.set_weights(self.weights)
+        self.model.set_weights(self.weights)
 
     def get_state(self) -> dict[str, Any]:
         """What is kept, for `Resume`."""

@@ -1,5 +1,8 @@
 """From a model and its test set to its metrics."""
 
+import json
+import pathlib
+
 import keras
 import ml_collections
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import search
+from keras_dml._files import write_json
 
 
 def measure(
@@ -49,6 +53,56 @@ def measure(
         false_accept_rates=config.verification,
     )
     return embeddings, index, metrics
+
+
+def measure_untrained(
+    config: ml_collections.ConfigDict,
+    embedder: keras.Model,
+    file: pathlib.Path,
+    **datasets: data.ImageDataset | None,
+) -> dict[str, dict]:
+    """Measures what training starts from, once in a run.
+
+    Args:
+        config: the settings.
+        embedder: the model before training.
+        file: JSON, where the figures are kept, and found by a run that goes on.
+        **datasets: to measure, by what they are called in the logs; None is none.
+
+    Returns:
+        What `retrieval_metrics` gives, by name of the data set.
+    """
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    print("Measuring the model before training:")
+    untrained = {
+        name: evaluation.retrieval_metrics(
+            *evaluation.embed_query_and_gallery(embedder, dataset, config.resize),
+            ks=config.ks,
+        )
+        for name, dataset in datasets.items()
+        if dataset is not None
+    }
+    write_json(file, untrained)
+    return untrained
+
+
+def describe_gain(untrained: dict, trained: dict) -> str:
+    """Says in one sentence what training did to Recall@1, and what helps if it hurt.
+
+    Args:
+        untrained: what `retrieval_metrics` gave before.
+        trained: what it gave in the end.
+    """
+    before, after = (100 * one["float"]["recall@1"] for one in (untrained, trained))
+    if after >= before:
+        return f"Training took R@1 from {before:.2f} to {after:.2f} %."
+    return (
+        f"Training took R@1 down, from {before:.2f} to {after:.2f} %: the trunk was "
+        "better as it came. Try --config.batch_norm=frozen "
+        "--config.class_weights=means with a lower --config.learning_rate, and "
+        "--config.validation_classes=0.2, which keeps the best weights."
+    )
 
 
 def describe_agreement(index: search.Neighbors, k: int) -> str:

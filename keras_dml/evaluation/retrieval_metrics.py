@@ -180,7 +180,9 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     intervals, and how many of the queries of unknown classes are rejected.
 
     Args:
-        metrics: what `retrieval_metrics` returns, or the same read back from JSON.
+        metrics: what `retrieval_metrics` returns, or the same read back from JSON. It
+            may hold another such dictionary under "untrained", of the model before
+            training, for the rows "float before" and "binary before".
 
     Returns:
         Lines of at most 80 columns, for up to six K, without a last newline: a heading,
@@ -218,11 +220,17 @@ def format_table(metrics: Mapping[str, Any]) -> str:
         )
     names = list(metrics["float"])
     rows = [["", *map(_heading, names)]]
-    for kind in ("float", "binary", "index"):
-        if kind in metrics:
-            found = metrics[kind]
-            cells = [f"{100 * found[n]:.2f}" if n in found else "–" for n in names]
-            rows.append([found.get("kind", kind), *cells])
+    kinds = {
+        metrics[kind].get("kind", kind): metrics[kind]
+        for kind in ("float", "binary", "index")
+        if kind in metrics
+    }
+    for kind in ("float", "binary"):
+        if "untrained" in metrics:
+            kinds[f"{kind} before"] = metrics["untrained"][kind]
+    for kind, found in kinds.items():
+        cells = [f"{100 * found[n]:.2f}" if n in found else "–" for n in names]
+        rows.append([kind, *cells])
     lines = _aligned(rows)
     sentences = []
     if "index" in metrics:

@@ -1,6 +1,7 @@
 """A page about a training run: the images it retrieves, and its learning curves."""
 
 import html
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ def write_report(
     history: Mapping[str, Sequence[float]],
     table: str,
     seed: int = 0,
+    untrained: Mapping[str, float] | None = None,
 ) -> None:
     """Writes `retrieval.png`, `curves.png` and `index.html`, which shows both.
 
@@ -44,6 +46,8 @@ def write_report(
         dataset: the test images.
         history: one number for each epoch under "loss" and under each "..._recall@K";
             NaN where nothing was measured.
+        untrained: Recall@K before training, under the same names: where the curves
+            start. None: not measured.
         table: the Recall@K table, as text.
         seed: an integer of at least 0, by which the queries are drawn.
 
@@ -72,7 +76,7 @@ def write_report(
         )
     figures = {
         "retrieval.png": _retrieval_figure(embeddings, dataset, seed),
-        "curves.png": _curves_figure(history),
+        "curves.png": _curves_figure(history, untrained or {}),
     }
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,23 +135,25 @@ def _show(axis, dataset, row, color, caption):
     axis.set_title(f"{name}\n{caption}", fontsize=6, parse_math=False)
 
 
-def _curves_figure(history):
+def _curves_figure(history, untrained):
     recalls = {name: values for name, values in history.items() if "recall@" in name}
     figure = _new_figure(figsize=(10, 4), layout="constrained")
     loss_axis, recall_axis = figure.subplots(1, 2)
     _curve(loss_axis, "loss", history["loss"])
     loss_axis.set(title="Training loss", xlabel="epoch")
     for name, values in recalls.items():
-        _curve(recall_axis, name.replace("_recall", " R"), 100 * np.asarray(values))
+        start = untrained.get(name, math.nan)
+        shares = 100 * np.array([start, *values])
+        _curve(recall_axis, name.replace("_recall", " R"), shares, first_epoch=0)
     recall_axis.set(title="Recall@K, %", xlabel="epoch")
     if recalls:
         recall_axis.legend()
     return figure
 
 
-def _curve(axis, name, values):
+def _curve(axis, name, values, first_epoch=1):
     values = np.asarray(values, np.float64)
-    epochs = np.arange(1, len(values) + 1)
+    epochs = first_epoch + np.arange(len(values))
     measured = np.isfinite(values)
     axis.plot(epochs[measured], values[measured], marker=".", label=name)
     axis.grid(alpha=0.3)

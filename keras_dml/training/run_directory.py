@@ -61,14 +61,17 @@ def new_run_directory(folder: str | os.PathLike) -> pathlib.Path:
 
 
 class EpochLog(keras.callbacks.CSVLogger):
-    """Keras's `CSVLogger` with given columns.
+    """Keras's `CSVLogger` with given columns, and a row for the untrained model.
 
     `CSVLogger` takes its columns from the logs of the first epoch, and where none of
-    them begins with "val_" it adds an empty "val_" column for each.
+    them begins with "val_" it adds an empty "val_" column for each. It counts epochs
+    from 0; here they are counted from 1, as the progress bar does.
 
     Args:
         file: the CSV file, which is overwritten.
         columns: the logs to write, after "epoch".
+        untrained: figures measured before training, by column: the row of epoch 0,
+            written with that of the first epoch.
 
     Example:
         >>> log = EpochLog("log.csv", ["loss"])
@@ -78,14 +81,26 @@ class EpochLog(keras.callbacks.CSVLogger):
         >>> history = model.fit(batches, verbose=0, callbacks=[log])
         >>> print(pathlib.Path("log.csv").read_text())
         epoch,loss
-        0,...
+        1,...
     """
 
-    def __init__(self, file: str | os.PathLike, columns: Sequence[str]):
+    def __init__(
+        self,
+        file: str | os.PathLike,
+        columns: Sequence[str],
+        untrained: Mapping[str, float] | None = None,
+    ):
         super().__init__(str(file))
         self.columns = list(columns)
+        self.untrained = untrained
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Opens the file and sets the columns."""
         super().on_train_begin(logs)
         self.keys = list(self.columns)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Writes the row of the epoch, and before the first that of the untrained."""
+        if epoch == 0 and self.untrained is not None:
+            super().on_epoch_end(0, self.untrained)
+        super().on_epoch_end(epoch + 1, logs)

@@ -400,3 +400,20 @@ def test_what_is_no_index_is_refused_before_anything_is_measured():
 def test_table_of_something_else_is_refused(metrics):
     with pytest.raises(ValueError, match="metrics must be what retrieval_metrics"):
         format_table(metrics)
+
+
+def test_table_has_rows_of_the_model_before_training():
+    rng = np.random.default_rng(0)
+    labels = np.arange(12) % 3
+    untrained, metrics = (
+        retrieval_metrics(rng.normal(size=(12, 40)), labels, ks=(1, 2, 4, 8, 16, 32))
+        for _ in range(2)
+    )
+    plain = format_table(metrics).splitlines()
+    lines = format_table({**metrics, "untrained": untrained}).splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = {line[:13].strip(): line.split() for line in lines}
+    for kind in ("float", "binary"):
+        recall = untrained[kind]["recall@1"]
+        assert rows[f"{kind} before"][2] == f"{100 * recall:.2f}"
+    assert len(lines) == len(plain) + 2

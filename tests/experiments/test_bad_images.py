@@ -96,7 +96,7 @@ def test_run_that_one_of_them_ended_goes_on_without_it(photos, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert list(listed(tmp_path / "run")) == [str(text)]
     with open(tmp_path / "run" / "log.csv", newline="") as stream:
-        assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1"]
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2"]
 
 
 def test_run_without_the_flag_names_the_first(photos, tmp_path):

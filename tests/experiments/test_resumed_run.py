@@ -103,8 +103,8 @@ def test_extended_run_is_trained_and_measured_on(photos, whole, tmp_path):
     )
     assert extended.returncode == 0, extended.stderr
     log = (run / "log.csv").read_text().splitlines()
-    assert log[:4] == (whole / "log.csv").read_text().splitlines()
-    assert [row.partition(",")[0] for row in log[1:]] == ["0", "1", "2", "3"]
+    assert log[:5] == (whole / "log.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in log[1:]] == ["0", "1", "2", "3", "4"]
     assert json.loads((run / "config.json").read_text())["epochs"] == 3
     assert outcome(run)["weights"] != outcome(whole)["weights"]
     assert outcome(run)["files"] == outcome(whole)["files"]

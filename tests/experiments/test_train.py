@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_file_loader
 
 import keras_dml
+from experiments._lib.build import build_models
+from experiments.configs import image_folder
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
@@ -59,6 +62,7 @@ def test_run_directory_holds_everything(run):
         "serving",
         "tensorboard",
         "trunk.weights.h5",
+        "untrained.json",
     }
     assert (folder / "serving" / "1" / "saved_model.pb").is_file()
     assert list(folder.glob("tensorboard/train/events.*"))
@@ -106,10 +110,40 @@ def test_log_has_a_row_an_epoch_and_no_empty_columns(run):
     folder, _ = run
     with open(folder / "log.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     expected = {"epoch", "loss", "accuracy", "test_recall@1", "test_recall@2"}
     assert set(rows[0]) == expected
     assert 0 <= float(rows[1]["test_recall@1"]) <= 1
+
+
+def test_untrained_model_is_in_metrics_log_table_and_tensorboard(run, photos):
+    folder, finished = run
+    config = image_folder.get_config()
+    config.update(json.loads((folder / "config.json").read_text()))
+    keras.utils.set_random_seed(config.seed)
+    _, embedder, _ = build_models(config, num_classes=6)
+    _, test = keras_dml.data.image_folder(photos)
+    embeddings = keras_dml.evaluation.embed(embedder, test, resize=32, verbose=0)
+    before = keras_dml.evaluation.recall_at_k(embeddings, test.labels, ks=(1, 2))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    untrained = metrics["untrained"]["float"]
+    assert {name: untrained[name] for name in before} == before
+    with open(folder / "log.csv", newline="") as stream:
+        first = next(csv.DictReader(stream))
+    assert {name: float(first[f"test_{name}"]) for name in before} == before
+    assert first["loss"] == "NA"
+    line = next(
+        line for line in finished.stdout.splitlines() if line.startswith("float before")
+    )
+    assert line.split()[2] == f"{100 * before['recall@1']:.2f}"
+    assert f"from {100 * before['recall@1']:.2f} to " in finished.stdout
+    steps = {
+        event.step
+        for file in (folder / "tensorboard").rglob("events.*")
+        for event in event_file_loader.EventFileLoader(str(file)).Load()
+        if any(value.tag == "epoch_test_recall@1" for value in event.summary.value)
+    }
+    assert steps == {0, 1, 2}
 
 
 def test_table_is_printed_without_tensorflows_start_up_noise(run):
@@ -153,7 +187,7 @@ def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path
         rows = list(csv.DictReader(stream))
     assert "test_recall@1" not in rows[0]
     measured = [float(row["val_recall@1"]) for row in rows]
-    assert np.isfinite(measured).tolist() == [True, True, False, True]
+    assert np.isfinite(measured).tolist() == [True, True, True, False, True]
 
     train, _ = keras_dml.data.image_folder(photos)
     _, held_out = train.split_by_class(0.34, seed=0)
@@ -201,7 +235,7 @@ def test_frozen_epochs_come_before_the_others_and_plain_sampling_trains(
     )
     assert finished.returncode == 0, finished.stderr
     with open(folder / "log.csv", newline="") as stream:
-        assert len(list(csv.DictReader(stream))) == 3
+        assert len(list(csv.DictReader(stream))) == 4
     embedder = keras.models.load_model(folder / "embedding.keras")
     assert "layer_norm" not in [layer.name for layer in embedder.layers]
 
@@ -307,6 +341,7 @@ def test_evaluate_repeats_the_figures_of_an_earlier_run(earlier_run, photos, tmp
     again, first = (
         json.loads(file.read_text()) for file in (output, folder / "metrics.json")
     )
+    del first["untrained"]
     for metrics in (again, first):
         for figures in (metrics["index"], metrics["index"]["calibration"]):
             assert figures.pop("ms_per_query") > 0

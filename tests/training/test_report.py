@@ -120,7 +120,7 @@ def test_twin_of_a_query_is_shown_and_the_query_itself_is_not(tmp_path):
 
 
 def test_curves_show_what_was_measured_in_percent():
-    loss, recall = module._curves_figure(HISTORY).axes
+    loss, recall = module._curves_figure(HISTORY, {}).axes
     (line,) = loss.lines
     assert line.get_xdata().tolist() == [1, 2, 3]
     assert line.get_ydata().tolist() == [2.0, 1.0, 0.5]
@@ -132,8 +132,17 @@ def test_curves_show_what_was_measured_in_percent():
 
 
 def test_curves_do_without_recall():
-    _, recall = module._curves_figure({"loss": [1.0]}).axes
+    _, recall = module._curves_figure({"loss": [1.0]}, {}).axes
     assert not recall.lines
+
+
+def test_curve_of_recall_starts_at_the_untrained_model():
+    loss, recall = module._curves_figure(HISTORY, {"test_recall@1": 0.125}).axes
+    lines = {line.get_label(): line for line in recall.lines}
+    assert lines["test R@1"].get_xdata().tolist() == [0, 1, 3]
+    assert lines["test R@1"].get_ydata().tolist() == [12.5, 25, 50]
+    assert lines["test R@10"].get_xdata().tolist()[0] > 0
+    assert loss.lines[0].get_xdata().tolist() == [1, 2, 3]
 
 
 class Page(html.parser.HTMLParser):

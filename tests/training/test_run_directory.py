@@ -47,7 +47,18 @@ def test_log_has_the_columns_it_is_given(tmp_path):
     with open(tmp_path / "log.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["epoch", "mae", "recall", "loss"]
-    assert [row[0] for row in rows] == ["0", "1"]
+    assert [row[0] for row in rows] == ["1", "2"]
     assert [row[2] for row in rows] == ["NA", "NA"]
     for column, name in ((1, "mae"), (3, "loss")):
         np.testing.assert_allclose([float(row[column]) for row in rows], history[name])
+
+
+def test_untrained_model_is_epoch_0(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    log = EpochLog(tmp_path / "log.csv", ["loss", "recall"], {"recall": 0.25})
+    model.fit(np.ones((4, 2)), np.ones(4), epochs=2, verbose=0, callbacks=[log])
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert rows[0] == ["0", "NA", "0.25"]
+    assert [row[0] for row in rows] == ["0", "1", "2"]
