@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,22 @@ from keras_dml._ops import ops
 from keras_dml.optimizers._multipliers import Multipliers
 
 
+def _of_inner(name):
+    """Makes an attribute that is the other optimizer's.
+
+    What Keras's `__init__` sets, before there is the other one, is left out.
+    """
+
+    def read(self):
+        return getattr(self.inner_optimizer, name)
+
+    def write(self, value):
+        if "inner_optimizer" in vars(self):
+            setattr(self.inner_optimizer, name, value)
+
+    return property(read, write)
+
+
 @keras.saving.register_keras_serializable(package="keras_dml")
 class LearningRateMultipliers(Multipliers, Optimizer):
     """An optimizer of Keras whose learning rate differs between variables.
@@ -26,17 +43,19 @@ class LearningRateMultipliers(Multipliers, Optimizer):
     with `trainable = False`.
 
     The multipliers are a variable of the optimizer: a training step that is compiled
-    already follows them, and they are saved with it. `learning_rate` and `iterations`
-    are those of the whole. Under mixed precision with float16, `model.compile` adds the
-    loss scaling around it.
+    already follows them, and they are saved with it. All else, such as `learning_rate`,
+    `iterations` and `weight_decay`, is the other optimizer's, and that one stays as
+    usable as it was: a learning rate that is set on either holds for both, both count
+    the same steps, and a model compiled with the other alone goes on without
+    multipliers. Under mixed precision with float16, `model.compile` adds the loss
+    scaling around it.
 
     `keras_dml.optimizers.SGD` has multipliers of its own. This class needs Keras 3.
 
     Args:
         optimizer: an optimizer of Keras, such as `keras.optimizers.AdamW(1e-3)`, or one
-            with an `update_step` as Keras documents it. It is used up: it follows the
-            learning rate of this one from now on. If it has made steps, it goes on from
-            there.
+            with an `update_step` as Keras documents it. If it has made steps, this one
+            goes on from there.
         name: of the optimizer.
 
     Raises:
@@ -53,27 +72,41 @@ class LearningRateMultipliers(Multipliers, Optimizer):
         >>> optimizer.set_multiplier(trunk.trainable_variables, 0.1)
     """
 
+    learning_rate = _of_inner("learning_rate")
+    weight_decay = _of_inner("weight_decay")
+    clipnorm = _of_inner("clipnorm")
+    global_clipnorm = _of_inner("global_clipnorm")
+    clipvalue = _of_inner("clipvalue")
+    use_ema = _of_inner("use_ema")
+    ema_momentum = _of_inner("ema_momentum")
+    ema_overwrite_frequency = _of_inner("ema_overwrite_frequency")
+    loss_scale_factor = _of_inner("loss_scale_factor")
+    gradient_accumulation_steps = _of_inner("gradient_accumulation_steps")
+    _iterations = _of_inner("_iterations")
+    _learning_rate = _of_inner("_learning_rate")
+    _trainable_variables = _of_inner("_trainable_variables")
+    _trainable_variables_indices = _of_inner("_trainable_variables_indices")
+    _model_variables_moving_average = _of_inner("_model_variables_moving_average")
+
     def __init__(
         self, optimizer: keras.optimizers.Optimizer, name: str | None = None
     ) -> None:
         _check_optimizer(optimizer)
-        rate = optimizer._learning_rate
-        if isinstance(rate, keras.Variable):
-            rate = float(ops.convert_to_numpy(rate))
-        super().__init__(learning_rate=rate, name=name)
-        self._iterations.assign(int(ops.convert_to_numpy(optimizer._iterations)))
-        # This one counts the steps and has the schedule. The other counts the steps
-        # since its momentum was reset, by which Adam corrects its bias.
-        optimizer.learning_rate = self._rate_of_current
+        # A function, as Keras makes a variable of a number.
+        super().__init__(learning_rate=lambda: optimizer.learning_rate, name=name)
+        # The variable that Keras makes for `iterations` counts the steps since momentum
+        # was reset, by which Adam corrects its bias.
+        (self._steps,) = super().variables
         self.inner_optimizer = optimizer
-        self._current = None
-        self._decay = optimizer._apply_weight_decay
-        optimizer._apply_weight_decay = self._decay_each
-        self._update = optimizer.update_step
-        optimizer.update_step = self._update_multiplied
-        if hasattr(optimizer, "_parallel_update_step"):
-            self._update_all = optimizer._parallel_update_step
-            optimizer._parallel_update_step = self._update_all_multiplied
+        self._steps.assign(int(ops.convert_to_numpy(optimizer._iterations)))
+
+    def __getattr__(self, name: str) -> Any:
+        """Gives what only the other optimizer has, such as Adam's `beta_1`."""
+        if name.startswith("_") or name == "inner_optimizer":
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+            )
+        return getattr(self.inner_optimizer, name)
 
     def build(self, variables: Sequence[Any]) -> None:
         """Creates the optimizer's variables.
@@ -83,14 +116,14 @@ class LearningRateMultipliers(Multipliers, Optimizer):
         """
         if self.built:
             return
-        super().build(variables)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
-        self._add_multipliers(variables)
+        self._add_multipliers(self._trainable_variables)
+        self.built = True
 
     @property
     def variables(self) -> list[Any]:
-        """All variables: iterations, learning rate, multipliers, then the other's."""
+        """All variables: steps since a reset, multipliers, then the other's."""
         return [*super().variables, *self.inner_optimizer.variables]
 
     def apply(
@@ -107,60 +140,89 @@ class LearningRateMultipliers(Multipliers, Optimizer):
             return
         if not self.built and trainable_variables is not None:
             self.build(list(trainable_variables))
-        self.inner_optimizer.apply(grads, trainable_variables)
+        self._multiplied().apply(grads, trainable_variables)
         self._iterations.assign_add(1)
 
     def reset_momentum(self) -> None:
         """Gives momentum and all else that steps have gathered its value in a new one.
 
-        The steps by which Adam corrects its bias are counted from here. Learning rate,
-        multipliers and `iterations`, which a schedule goes by, stay.
+        The steps by which Adam corrects its bias are counted from here, and so are
+        those that moving averages of the weights go by: they stay until the next step,
+        which begins them anew. Learning rate, multipliers and `iterations`, which a
+        schedule goes by, stay.
         """
-        config = self._inner_config()["config"]
-        new = type(self.inner_optimizer).from_config(
-            {**config, "learning_rate": self._rate_of_current}
-        )
-        if self.inner_optimizer.built:
+        inner = self.inner_optimizer
+        new = type(inner).from_config(inner.get_config())
+        kept = [self._iterations, self._learning_rate]
+        if inner.built:
             new.build(self._trainable_variables)
-        for variable, value in zip(
-            self.inner_optimizer.variables, new.variables, strict=True
-        ):
-            variable.assign(ops.convert_to_tensor(value))
+            kept += self._model_variables_moving_average if self.use_ema else []
+        kept = set(map(id, kept))
+        for variable, value in zip(inner.variables, new.variables, strict=True):
+            if id(variable) not in kept:
+                variable.assign(ops.convert_to_tensor(value))
+        self._steps.assign(0)
 
-    def _rate_of_current(self):
-        """Gives the learning rate; within weight decay that of the current variable."""
-        if self._current is None:
-            return self.learning_rate
-        return self.learning_rate * self._multiplier_at(self._current)
+    def _multiplied(self):
+        """Gives the other optimizer with multipliers and with the steps since a reset.
 
-    def _decay_each(self, variables):
-        for variable in filter(self.inner_optimizer._use_weight_decay, variables):
-            self._current = self._get_variable_index(variable)
-            try:
-                self._decay([variable])
-            finally:
-                self._current = None
+        It is a second object on the same variables, so that the other one stays as its
+        owner knows it.
+        """
+        inner = self.inner_optimizer
+        twin = object.__new__(type(inner))
+        decay, update = twin._apply_weight_decay, twin.update_step
+        decaying = None
 
-    def _update_multiplied(self, gradient, variable, learning_rate):
-        # Where the multiplier is 0, the momentum goes on and the variable is put back:
-        # some rules divide by the learning rate, and others keep it in the momentum.
-        multiplier = self._multiplier(variable)
-        before = ops.copy(variable)
-        learns = multiplier > 0
-        self._update(
-            gradient, variable, learning_rate * ops.where(learns, multiplier, 1.0)
+        def learning_rate():
+            if decaying is None:
+                return self.learning_rate
+            return self.learning_rate * self._multiplier_at(decaying)
+
+        def decay_each(variables):
+            nonlocal decaying
+            for variable in filter(twin._use_weight_decay, variables):
+                decaying = self._get_variable_index(variable)
+                try:
+                    decay([variable])
+                finally:
+                    decaying = None
+
+        def update_multiplied(gradient, variable, learning_rate):
+            # Where the multiplier is 0, the momentum goes on and the variable is put
+            # back: some rules divide by the learning rate, and others keep it in the
+            # momentum.
+            multiplier = self._multiplier(variable)
+            before = ops.copy(variable)
+            learns = multiplier > 0
+            update(
+                gradient, variable, learning_rate * ops.where(learns, multiplier, 1.0)
+            )
+            after = ops.where(learns, ops.convert_to_tensor(variable), before)
+            self.assign(variable, after)
+
+        # Not by setattr, which notes variables in lists that both share.
+        vars(twin).update(
+            vars(inner),
+            _iterations=self._steps,
+            _learning_rate=learning_rate,
+            _apply_weight_decay=decay_each,
+            update_step=update_multiplied,
         )
-        self.assign(
-            variable, ops.where(learns, ops.convert_to_tensor(variable), before)
-        )
+        if hasattr(twin, "_parallel_update_step"):
+            update_all = functools.partial(
+                self._update_all_multiplied, twin._parallel_update_step
+            )
+            vars(twin).update(_parallel_update_step=update_all)
+        return twin
 
-    def _update_all_multiplied(self, gradients, variables, learning_rate):
+    def _update_all_multiplied(self, update_all, gradients, variables, learning_rate):
         # PyTorch's fused kernels have one learning rate, which all these rules are
         # linear in.
         import torch
 
         before = [variable.value.clone() for variable in variables]
-        self._update_all(gradients, variables, learning_rate)
+        update_all(gradients, variables, learning_rate)
         for variable, value in zip(variables, before, strict=True):
             multiplier = self._multiplier(variable).to(value.dtype)
             variable.value.copy_(torch.lerp(value, variable.value, multiplier))
@@ -173,41 +235,23 @@ class LearningRateMultipliers(Multipliers, Optimizer):
         """Excludes variables from weight decay, as the method of every optimizer."""
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
-    @property
-    def loss_scale_factor(self) -> float | None:
-        """That of the optimizer inside."""
-        return self.inner_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor: float | None) -> None:
-        if hasattr(self, "inner_optimizer"):
-            self.inner_optimizer.loss_scale_factor = factor
-
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """Puts moving averages in place of the weights where the optimizer has them."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
         """Gives the configuration, the other optimizer's included."""
-        return {"name": self.name, "optimizer": self._inner_config()}
-
-    def _inner_config(self):
-        """Serializes the other optimizer with this one's learning rate."""
-        self.inner_optimizer._learning_rate = 0.0  # as it can't serialize a method
-        try:
-            described = keras.optimizers.serialize(self.inner_optimizer)
-        finally:
-            self.inner_optimizer._learning_rate = self._rate_of_current
-        described["config"]["learning_rate"] = super().get_config()["learning_rate"]
-        return described
+        described = keras.saving.serialize_keras_object(self.inner_optimizer)
+        return {"name": self.name, "optimizer": described}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> LearningRateMultipliers:
         """Makes one of its configuration."""
-        optimizer = keras.optimizers.deserialize(
-            dict(config["optimizer"]), custom_objects
+        # `keras.optimizers.deserialize` knows no Lamb.
+        optimizer = keras.saving.deserialize_keras_object(
+            config["optimizer"], custom_objects
         )
         return cls(optimizer, config["name"])
 

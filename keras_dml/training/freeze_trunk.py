@@ -26,14 +26,16 @@ class FreezeTrunk(keras.callbacks.Callback):
 
     After those epochs everything trains, with momentum and all else that the optimizer
     gathers as in a new one. The optimizer's `iterations`, which a learning-rate
-    schedule goes by, are not reset. Multipliers that were set before come back.
+    schedule goes by, are not reset. Moving averages of the weights (`use_ema`) begin
+    anew with the next step. Multipliers that were set before come back.
 
     The model may have any optimizer of Keras, as `fit` puts it into
     `keras_dml.optimizers.LearningRateMultipliers`, unless it is one already or
-    `keras_dml.optimizers.SGD`, which has multipliers of its own. A model that is saved
-    then has it too. Weights files are only loaded, with the optimizer's state, into a
-    model that was compiled with it: to resume from one, write
-    `model.compile(LearningRateMultipliers(keras.optimizers.AdamW(1e-3)), ...)`.
+    `keras_dml.optimizers.SGD`, which has multipliers of its own. The optimizer inside
+    stays usable by itself: the model may be compiled with it again. A model that is
+    saved after `fit` has the multipliers too. Weights files are only loaded, with the
+    optimizer's state, into a model that was compiled with them: to resume from one,
+    write `model.compile(LearningRateMultipliers(keras.optimizers.AdamW(1e-3)), ...)`.
 
     The trunk is frozen only within `fit`: a model that is trained on without this
     callback learns in all its parts, one that was saved in a frozen epoch too.

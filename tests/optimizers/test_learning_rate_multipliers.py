@@ -328,6 +328,89 @@ def test_accumulated_gradients_step_with_their_multipliers():
         np.testing.assert_allclose(ops.convert_to_numpy(variable), expected, 1e-5, 1e-5)
 
 
+def test_steps_of_accumulated_gradients_are_counted_as_keras_counts_them(batch):
+    found = []
+    for wrap in (LearningRateMultipliers, lambda optimizer: optimizer):
+        model = small_model(wrap(of_keras.SGD(0.1, gradient_accumulation_steps=3)))
+        train(model, batch, 2)
+        found.append(int(model.optimizer.iterations))
+    assert found == [2, 2]
+
+
+def test_settings_are_those_of_the_optimizer_inside():
+    inner = of_keras.AdamW(
+        0.1, weight_decay=0.3, beta_1=0.8, use_ema=True, clipnorm=2.0
+    )
+    optimizer = LearningRateMultipliers(inner)
+    for name, value in inner.get_config().items():
+        if name not in ("name", "learning_rate"):
+            assert getattr(optimizer, name) == value, name
+    optimizer.weight_decay = 0.4
+    assert inner.weight_decay == 0.4
+    with pytest.raises(AttributeError, match="momentum"):
+        optimizer.momentum  # noqa: B018 - AdamW has none
+
+
+def test_optimizer_inside_stays_usable_alone(batch):
+    rate = keras.optimizers.schedules.PolynomialDecay(0.1, 20, 0.0)
+    inner, alone = of_keras.AdamW(rate), of_keras.AdamW(rate)
+    model, plain = small_model(LearningRateMultipliers(inner)), small_model(alone)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for epochs in (1, 2):
+        train(model, batch)
+        train(plain, batch)
+        assert int(inner.iterations) == 3 * epochs
+        expected = 0.1 * (1 - 3 * epochs / 20)
+        assert float(inner.learning_rate) == pytest.approx(expected)
+        model.compile(inner, loss)
+    for weight, value in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, value, 1e-5, 1e-6)
+    again = of_keras.AdamW.from_config(inner.get_config())
+    assert again.get_config() == alone.get_config() | {"name": inner.name}
+
+
+def test_learning_rate_set_on_either_holds_for_both():
+    inner = of_keras.SGD(0.1)
+    optimizer = LearningRateMultipliers(inner)
+    variables = [keras.Variable(value) for value in start()]
+    optimizer.build(variables)
+    total = 0
+    for owner, rate in ((inner, 0.5), (optimizer, 0.25)):
+        owner.learning_rate = rate
+        assert float(inner.learning_rate) == float(optimizer.learning_rate) == rate
+        step(optimizer, variables, [np.ones_like(value) for value in start()])
+        total += rate
+    inner.learning_rate = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [1], [7.0, 0.125]
+    )
+    step(optimizer, variables, [np.ones_like(value) for value in start()])
+    total += 0.125
+    for variable, value in zip(variables, start(), strict=True):
+        found = ops.convert_to_numpy(variable)
+        np.testing.assert_allclose(found, value - total, 1e-5, 1e-5)
+
+
+def test_reset_momentum_begins_moving_averages_anew_at_the_next_step():
+    variables = [keras.Variable(value) for value in start()]
+    optimizer = LearningRateMultipliers(
+        of_keras.SGD(0.1, use_ema=True, ema_momentum=0.75)
+    )
+    optimizer.build(variables)
+    averages, values = None, start()
+    for number, gradient in enumerate(gradients(6)):
+        if number == 3:
+            optimizer.reset_momentum()
+        step(optimizer, variables, gradient)
+        values = [v - 0.1 * g for v, g in zip(values, gradient, strict=True)]
+        if number in (0, 3):
+            averages = values
+        averages = [0.75 * a + 0.25 * v for a, v in zip(averages, values, strict=True)]
+    optimizer.reset_momentum()
+    optimizer.finalize_variable_values(variables)
+    for variable, value in zip(variables, averages, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(variable), value, 1e-5, 1e-5)
+
+
 def test_learning_rate_and_steps_are_those_of_the_whole():
     variables = [keras.Variable(value) for value in start()]
     adam = of_keras.Adam(0.1)
@@ -365,7 +448,7 @@ def test_what_is_excluded_from_weight_decay_does_not_decay():
 
 
 @pytest.mark.parametrize("rate", [0.1, keras.optimizers.schedules.CosineDecay(0.1, 10)])
-@pytest.mark.parametrize("kind", ["AdamW", "SGD", "Lion"])
+@pytest.mark.parametrize("kind", ["AdamW", "SGD", "Lion", "Lamb"])
 def test_configuration_round_trip(rate, kind):
     inner = getattr(of_keras, kind)(rate, clipnorm=2.0)
     expected = inner.get_config()

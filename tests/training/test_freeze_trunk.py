@@ -339,6 +339,80 @@ def test_optimizer_that_has_trained_already_is_frozen_too():
 
 
 @needs_keras_3
+@pytest.mark.parametrize(
+    ("frozen", "epochs", "swap"),
+    [
+        (1, 1, "not swapped"),
+        (2, 1, "not swapped"),
+        (1, 2, "swapped before"),
+        (1, 2, "swapped after"),
+    ],
+)
+def test_moving_averages_of_weights_outlive_the_frozen_epochs(frozen, epochs, swap):
+    momentum = 0.9
+    trunk, _, model = small_model(
+        keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=momentum)
+    )
+    start = [weight.numpy() for weight in trunk.trainable_variables]
+    classifier = model.get_layer("classifier").weights[0]
+    if swap != "not swapped" and keras.backend.backend() == "jax":
+        pytest.skip("Keras swaps variables on JAX that `fit` does not see")
+
+    class Averages(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.average = None
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == frozen:
+                self.average = None  # It begins anew.
+
+        def on_train_batch_end(self, batch, logs=None):
+            value = keras.ops.convert_to_numpy(classifier)
+            if self.average is None:
+                self.average = value
+            self.average = momentum * self.average + (1 - momentum) * value
+
+    averages = Averages()
+    callbacks = [FreezeTrunk(trunk, frozen)]
+    if swap != "not swapped":
+        swapping = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        callbacks.insert(swap == "swapped after", swapping)
+    model.fit(
+        noisy_batches(),
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks, averages],
+    )
+    found = keras.ops.convert_to_numpy(classifier)
+    np.testing.assert_allclose(found, averages.average, 1e-4, 1e-5)
+    for weight, value in zip(trunk.trainable_variables, start, strict=True):
+        moved = np.abs(keras.ops.convert_to_numpy(weight) - value).max()
+        assert (moved > 1e-5) == (epochs > frozen), weight.path
+        assert moved < 0.5, weight.path
+
+
+@needs_keras_3
+def test_own_optimizer_goes_on_when_the_model_is_compiled_with_it_again(tmp_path):
+    rate = keras.optimizers.schedules.PolynomialDecay(0.1, 20, 0.0)
+    optimizer = keras.optimizers.AdamW(rate)
+    trunk, _, model = small_model(optimizer)
+    options = {"shuffle": False, "verbose": 0}
+    model.fit(noisy_batches(), callbacks=[FreezeTrunk(trunk)], **options)
+    for epochs in (2, 3):
+        model.compile(optimizer, model.loss)
+        model.fit(noisy_batches(), **options)
+        assert int(optimizer.iterations) == 3 * epochs
+        expected = 0.1 * (1 - 3 * epochs / 20)
+        assert float(optimizer.learning_rate) == pytest.approx(expected)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, keras.optimizers.AdamW)
+    assert int(loaded.optimizer.iterations) == 9
+
+
+@needs_keras_3
 @pytest.mark.parametrize("kept", [False, True])
 def test_loss_scale_is_built_once_and_kept_in_a_saved_model(kept, tmp_path):
     with under("mixed_float16"):
