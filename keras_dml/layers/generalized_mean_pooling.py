@@ -25,6 +25,9 @@ class GeneralizedMeanPooling(keras.layers.Layer):
     the nearer it comes to the maximum. Negative features count as 1e-6: it is meant for
     those that follow a ReLU.
 
+    Positions that a mask leaves out, as of padding, are not pooled. A row of which it
+    leaves nothing counts as features of 0.
+
     The arithmetic is float32 or wider, and no power overflows; the output has the
     layer's compute dtype.
 
@@ -35,6 +38,8 @@ class GeneralizedMeanPooling(keras.layers.Layer):
     Call arguments:
         x: (batch, …, channels) floats, such as (batch, rows, columns, channels) feature
             maps or (batch, tokens, channels).
+        mask: None, or booleans of x's first axes, such as (batch, tokens), True where x
+            counts. Keras passes on that of `keras.layers.Embedding(mask_zero=True)`.
 
     Returns:
         (batch, channels).
@@ -58,6 +63,7 @@ class GeneralizedMeanPooling(keras.layers.Layer):
 
     def __init__(self, p: float = 3.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self._first_p = checked_number(p, "p", above=0, example=3)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -76,17 +82,33 @@ class GeneralizedMeanPooling(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pools all axes but the first and the last."""
         p = ops.convert_to_tensor(self.p)
         axes = tuple(range(1, len(x.shape) - 1))
         x = ops.maximum(ops.cast(x, dtype_name(p.dtype)), _LEAST)
+        if mask is not None:
+            mask = ops.cast(mask, "bool")
+            while len(mask.shape) < len(x.shape):
+                mask = mask[..., None]
+            x = ops.where(mask, x, _LEAST)
         # The mean of shares of the largest neither overflows nor becomes 0. As a factor
         # that cancels out, the largest needs no gradient.
         largest = ops.stop_gradient(ops.max(x, axis=axes, keepdims=True))
-        mean = ops.mean((x / largest) ** p, axis=axes)
+        powers = (x / largest) ** p
+        if mask is None:
+            mean = ops.mean(powers, axis=axes)
+        else:
+            is_empty = ops.logical_not(ops.any(mask, axis=axes, keepdims=True))
+            counted = ops.cast(ops.logical_or(mask, is_empty), powers.dtype)
+            counts = counted + ops.zeros_like(powers)
+            mean = ops.sum(powers * counts, axis=axes) / ops.sum(counts, axis=axes)
         largest = ops.reshape(largest, ops.shape(mean))
         return ops.cast(largest * mean ** (1 / p), self.compute_dtype)
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
+        """Gives None, as no position is left."""
+        return None
 
     def compute_output_shape(
         self, input_shape: tuple[int | None, ...]

@@ -10,6 +10,7 @@ from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_choice
 from keras_dml._checks import checked_integer
 from keras_dml._ops import Tensor
+from keras_dml._ops import ops
 from keras_dml.layers import GeneralizedMeanPooling
 from keras_dml.layers import L2Normalization
 from keras_dml.layers import ParameterFreeLayerNormalization
@@ -43,8 +44,9 @@ def embedding_model(
         pooling: "avg", the average over all positions, or all tokens, the class token
             among them; "max", their maximum; "gem", `GeneralizedMeanPooling`; or
             "token", the first token, which is the class token of those vision
-            transformers that have one. Features that are pooled already take "avg"
-            alone.
+            transformers that have one. Tokens that the trunk masks, as those of
+            padding, are left out of the first three. Features that are pooled already
+            take "avg" alone.
         image_converter: a layer from RGB pixels, 0 to 255, to what the trunk takes,
             which becomes a layer in front of it. A KerasHub `Backbone` needs one. Of a
             `keras_hub.layers.ImageConverter` the scale and the offset are applied, in
@@ -169,7 +171,7 @@ def _pooled(features: Tensor, pooling: str, name: str, trunk_name: str) -> Tenso
     layer = {
         ("avg", 3): keras.layers.GlobalAveragePooling1D,
         ("avg", 4): keras.layers.GlobalAveragePooling2D,
-        ("max", 3): keras.layers.GlobalMaxPooling1D,
+        ("max", 3): _MaximumOfTokens,
         ("max", 4): keras.layers.GlobalMaxPooling2D,
         ("gem", 3): GeneralizedMeanPooling,
         ("gem", 4): GeneralizedMeanPooling,
@@ -182,11 +184,28 @@ def _pooled(features: Tensor, pooling: str, name: str, trunk_name: str) -> Tenso
 class _FirstToken(keras.layers.Layer):
     """Takes the first of the tokens; a slice would have a name that may be taken."""
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, x):
         return x[:, 0]
 
+    def compute_mask(self, x, mask=None):
+        return None
+
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="keras_dml", name="MaximumOfTokens")
+class _MaximumOfTokens(_FirstToken):
+    """Takes the maximum of the tokens; that of Keras heeds no mask."""
+
+    def call(self, x, mask=None):
+        if mask is not None:
+            x = ops.where(ops.cast(mask, "bool")[..., None], x, float("-inf"))
+        return ops.max(x, axis=1)
 
 
 def _unused_name(name: str, used: Collection[str]) -> str:

@@ -48,6 +48,35 @@ def test_value_and_gradients_equal_pytorchs(shape, p, dtype, tolerance):
         np.testing.assert_allclose(array, value, tolerance, tolerance)
 
 
+@pytest.mark.parametrize(
+    ("shape", "mask_axes"), [((4, 5, 3), 2), ((4, 5, 2, 3), 2), ((4, 5, 2, 3), 3)]
+)
+def test_positions_that_a_mask_leaves_out_are_not_pooled(shape, mask_axes):
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.5, 1, shape).astype(np.float32)
+    mask = rng.random(shape[:mask_axes]) < 0.5
+    mask[:, 0] = True
+    mask[3] = False
+    layer = GeneralizedMeanPooling(2.5)
+    y = ops.convert_to_numpy(layer(x, mask=mask))
+    kept = [np.maximum(some[where], 1e-6) for some, where in zip(x, mask, strict=True)]
+    kept = [some.reshape(-1, 3) for some in kept]
+    for pooled, some in zip(y[:3], kept, strict=False):
+        np.testing.assert_allclose(pooled, (some**2.5).mean(0) ** 0.4, 1e-5)
+    np.testing.assert_allclose(y[3], 1e-6, 1e-5)
+    # What is left out has no gradient, however large, and a row without any is finite.
+    x[~mask] = 1e30
+
+    class Masked(GeneralizedMeanPooling):
+        def call(self, x):
+            return super().call(x, ops.convert_to_tensor(mask))
+
+    by_x, by_p = gradients(Masked(2.5), ops.sum, x)
+    assert not by_x[~mask].any()
+    assert np.isfinite(by_x).all()
+    assert np.isfinite(by_p)
+
+
 @pytest.mark.parametrize("power", [1, 1000])
 def test_power_runs_from_the_average_to_the_maximum(power):
     x = np.random.default_rng(0).uniform(0.1, 1, (3, 6, 6, 4)).astype(np.float32)

@@ -90,6 +90,28 @@ def test_pools_as_asked(shape, pooling, tmp_path):
     np.testing.assert_array_equal(loaded.predict(features, verbose=0), found)
 
 
+@pytest.mark.parametrize("pooling", POOLS)
+def test_padding_that_the_trunk_masks_is_not_pooled(pooling, tmp_path):
+    ids = np.array([[4, 2, 7, 0, 0], [1, 5, 0, 0, 0], [3, 3, 6, 2, 9]])
+    inputs = keras.Input((5,), dtype="int32")
+    tokens = keras.layers.Embedding(10, 16, mask_zero=True)
+    network = keras.Model(inputs, tokens(inputs))
+    # The largest, so that a maximum would show it.
+    tokens.set_weights(
+        [np.where(np.arange(10)[:, None] == 0, 9, *tokens.get_weights())]
+    )
+    model = embedding_model(network, 8, pooling=pooling)
+    found = model.predict(ids, verbose=0)
+    (vectors,) = tokens.get_weights()
+    pooled = [POOLS[pooling](vectors[None, row[row > 0]])[0] for row in ids]
+    kernel = model.get_layer("linear_map").get_weights()[0]
+    expected = expected_embeddings(np.stack(pooled), kernel)
+    np.testing.assert_allclose(found, expected, 1e-3, 1e-4)
+    model.save(tmp_path / "embedder.keras")
+    loaded = keras.saving.load_model(tmp_path / "embedder.keras")
+    np.testing.assert_array_equal(loaded.predict(ids, verbose=0), found)
+
+
 HEAD = ("pool", "layer_norm", "linear_map", "embedding")
 
 
