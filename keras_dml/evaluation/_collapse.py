@@ -9,16 +9,27 @@ from keras_dml._ops import ops
 from keras_dml._similarity import unit_rows
 from keras_dml.layers import Proxies
 
-COLLAPSED = 0.99
+_COLLAPSED = 0.99
 """Vectors with a mean cosine above this are nearly all alike.
 
 Embeddings of a network that has not learned yet may be: those of the glyphs start at
-0.93 to 0.97 and may pass 0.99 in the first epoch, but fall from then on. Random class
-weights are near 0, and were below 0.4 at 250 times the right learning rate.
+0.93 to 0.97 and may pass 0.99 in the first epoch, but fall from then on, and class
+weights that start at their means with them. Random class weights are near 0, and were
+below 0.4 at 250 times the right learning rate.
 """
 
 _BLOCK_VALUES = 2**20
 _MOST_CLASS_WEIGHTS = 10_000
+
+
+def is_collapsed(cosine: float, before: float) -> bool:
+    """Whether a mean cosine is that of a collapse: near 1, and not falling.
+
+    Args:
+        cosine: the figure now.
+        before: that of the measurement before; infinite if there was none.
+    """
+    return cosine > _COLLAPSED and round(cosine, 4) >= round(before, 4)
 
 
 def mean_cosine(*parts: np.ndarray) -> float:

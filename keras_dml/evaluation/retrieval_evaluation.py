@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_ks
-from keras_dml.evaluation._collapse import COLLAPSED
 from keras_dml.evaluation._collapse import class_weights_cosine
+from keras_dml.evaluation._collapse import is_collapsed
 from keras_dml.evaluation._collapse import mean_cosine
 from keras_dml.evaluation._labeled_batches import labeled_batches
 from keras_dml.evaluation.embed import embed_batches
@@ -46,10 +46,10 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     epoch is always measured, of a resumed `fit` as well, because those callbacks take
     their columns and their first best from it; the epochs between have NaN.
 
-    It warns, once a `fit`, when training has collapsed: when all embeddings are nearly
-    alike, with a mean cosine above 0.99 that has not fallen since the measurement
-    before, as that of a network which has just begun does; or when the class weights of
-    a `NormalizedSoftmax` or other `Proxies` in the model are.
+    It warns, once a `fit`, when training may have collapsed: when all embeddings, or the
+    class weights of a `NormalizedSoftmax` or other `Proxies` in the model, are alike,
+    with a mean cosine above 0.99 that has not fallen since the measurement before, as
+    that of a network which has just begun does.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
@@ -122,7 +122,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
 
     def _begin(self):
         self._measure_next = True
-        self._mean_cosine = math.inf  # So the first measurement is below it.
+        # So the first measurement is below them.
+        self._mean_cosine = self._class_weights_cosine = math.inf
         self._collapse_said = False
 
     def get_state(self) -> dict[str, Any]:
@@ -130,6 +131,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         return {
             "measure_next": self._measure_next,
             "mean_cosine": self._mean_cosine,
+            "class_weights_cosine": self._class_weights_cosine,
             "collapse_said": self._collapse_said,
         }
 
@@ -137,6 +139,7 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         """Takes back what `get_state` gave."""
         self._measure_next = state["measure_next"]
         self._mean_cosine = state["mean_cosine"]
+        self._class_weights_cosine = state["class_weights_cosine"]
         self._collapse_said = state["collapse_said"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -155,15 +158,16 @@ class RetrievalEvaluation(keras.callbacks.Callback):
             logs.update({f"{self.prefix}_{name}": r for name, r in recalls.items()})
 
     def _look_for_collapse(self, epoch, cosine):
-        before, self._mean_cosine = self._mean_cosine, cosine
         alike = {}
-        if cosine > COLLAPSED and round(cosine, 4) >= round(before, 4):
+        if is_collapsed(cosine, self._mean_cosine):
             alike[f"the embeddings of the {self.prefix} images"] = cosine
+        self._mean_cosine = cosine
         # None in a training loop of one's own that sets no model.
         model = self.embedder if self.model is None else self.model
         layer, cosine = class_weights_cosine(model)
-        if cosine > COLLAPSED:
+        if is_collapsed(cosine, self._class_weights_cosine):
             alike[f"the class weights of {layer}"] = cosine
+        self._class_weights_cosine = cosine
         if not alike or self._collapse_said:
             return
         self._collapse_said = True

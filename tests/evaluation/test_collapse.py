@@ -144,6 +144,15 @@ def test_collapse_of_the_class_weights_is_said_with_the_layer():
     assert f"with a mean cosine of {figure:.4f}." in text
 
 
+def test_class_weights_that_start_alike_and_move_apart_are_no_collapse():
+    alike, less, apart = (
+        np.ones((4, 5)) + far * np.eye(4, 5) for far in (0.01, 0.1, 9)
+    )
+    assert not warned([0, 0, 0], [alike, less, apart], Proxies(4))
+    (text,) = warned([0, 0, 0], [alike, less, alike], Proxies(4))
+    assert "after epoch 3" in text
+
+
 def test_class_weights_inside_another_model_are_found():
     inputs = keras.Input((5,))
     inner = keras.Sequential([inputs, NormalizedSoftmax(4, name="inner")])
