@@ -46,10 +46,10 @@ class RetrievalEvaluation(keras.callbacks.Callback):
     epoch is always measured, of a resumed `fit` as well, because those callbacks take
     their columns and their first best from it; the epochs between have NaN.
 
-    It warns, once a `fit`, when training may have collapsed: when all embeddings, or the
-    class weights of a `NormalizedSoftmax` or other `Proxies` in the model, are alike,
-    with a mean cosine above 0.99 that has not fallen since the measurement before, as
-    that of a network which has just begun does.
+    It warns, once a `fit`, when training may have collapsed: when all embeddings, or
+    the class weights of a `NormalizedSoftmax` or other `Proxies` in the model, are
+    nearly alike, with a mean cosine above 0.99 that has not fallen since the
+    measurement before, as that of a network which has just begun does.
 
     Args:
         embedder: the model from images to embeddings that shares its layers with the
