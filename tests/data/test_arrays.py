@@ -237,8 +237,19 @@ def loading(give, labels=(0, 0, 1, 1), **members):
     [
         ((X, [0, 0, 1]), "x and labels must have as many rows; got 4 and 3"),
         ((X, np.eye(4)), r"one-hot labels. Pass labels.argmax\(axis=1\)"),
-        ((X, [[0], [0], [1], [1]]), r"labels\[:, 0\] of a column"),
-        ((X, [0.0, 0.0, 1.0, 1.0]), "labels must be integers; got dtype float64"),
+        ((X, [[0], [0], [1], [1]]), r"shape \(4, 1\), a column. Pass labels\[:, 0\]"),
+        ((X, [[0], [0, 1]]), "labels makes no array: .*Pass one integer for each row"),
+        ((X, [0.0, 0.0, 1.0, 1.0]), r"integers; got dtype float64. .*astype\(.int64"),
+        (
+            (X, [False, False, True, True]),
+            r"integers; got dtype bool. .*astype\(.int64",
+        ),
+        ((X, [0, 0.5, 1, 1]), r"got dtype float64. Number the classes: `np.unique\("),
+        (
+            (X, [0, 0, 1, np.nan]),
+            "dtype float64. Leave out the rows whose label is",
+        ),
+        (([[1, 2], [3], [4], [5]], [0, 0, 1, 1]), "x makes no array: .*Pad rows of"),
         ((X, [0, 0, 2, 2]), "from 0 to 2; 1 does not occur. .*np.unique"),
         ((X, [0, 0, 9, 9]), "from 0 to 9; 1 does not occur. .*np.unique"),
         ((X, [-1, 0, 0, 0]), "labels must be at least 0; got -1. .*np.unique"),
@@ -251,6 +262,10 @@ def loading(give, labels=(0, 0, 1, 1), **members):
         (WithoutRows(), r"dataset is of type WithoutRows. .*load\(rows\)"),
         (loading(lambda rows: X[0]), r"load\(\[0 3\]\) gave an array of shape \(8, 8"),
         (loading(lambda rows: [None] * 2), "what load gives has dtype object"),
+        (
+            loading(lambda rows: (X[rows], rows)),
+            "what load gives makes no array: .*Let it give x alone",
+        ),
         (loading(lambda rows: X[rows], [0, 2, 2, 2]), "1 does not occur"),
         (
             loading(lambda rows: X[rows], is_query=[True] * 3),

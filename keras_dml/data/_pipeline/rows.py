@@ -57,7 +57,7 @@ class Rows:
         return batches.map(read)
 
     def _load_checked(self, rows):
-        x = np.asarray(self.load(rows))
+        x = _loaded(self.load, rows)
         expected = (len(rows), *self.shape)
         if x.shape != expected or tf.as_dtype(x.dtype) != self.dtype:
             raise ValueError(
@@ -94,7 +94,8 @@ def checked_rows(dataset: Any) -> Rows:
 
 
 def _rows_of_arrays(x, labels):
-    x = x if isinstance(x, np.ndarray) else np.asarray(x)
+    if not isinstance(x, np.ndarray):
+        x = _array(x, "x", "Pad rows of several lengths to one.")
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(
             f"x must be an array of at least one row; got shape {x.shape}. Pass one "
@@ -111,7 +112,7 @@ def _rows_of_arrays(x, labels):
 def _rows_on_request(dataset):
     labels = _checked_labels(dataset.labels)
     rows = np.unique([0, len(labels) - 1])
-    x = np.asarray(dataset.load(rows))
+    x = _loaded(dataset.load, rows)
     if x.shape[:1] != rows.shape:
         raise ValueError(
             f"load must give one row for each it is asked for; load({rows}) gave an "
@@ -122,6 +123,24 @@ def _rows_on_request(dataset):
     if is_query is not None:
         check_queries(is_query, len(labels), "rows")
     return Rows(labels, dataset.load, x.shape[1:], dtype)
+
+
+def _loaded(load, rows):
+    """Gives what load gives as an array."""
+    return _array(
+        load(rows),
+        "what load gives",
+        "Let it give x alone, as the labels are those of `labels`, and rows of one "
+        "shape.",
+    )
+
+
+def _array(value, name, remedy):
+    """Gives anything like an array as one."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} makes no array: {error} {remedy}") from error
 
 
 def _tensor_type(x, name):
@@ -139,11 +158,16 @@ def _tensor_type(x, name):
 
 
 def _checked_labels(labels):
-    labels = np.asarray(labels)
+    labels = _array(labels, "labels", "Pass one integer for each row.")
     if labels.ndim == 2:
+        remedy = (
+            "a column. Pass labels[:, 0]."
+            if labels.shape[1] == 1
+            else "as of one-hot labels. Pass labels.argmax(axis=1)."
+        )
         raise ValueError(
-            f"labels must be one integer for each row; got shape {labels.shape}, as of "
-            "one-hot labels. Pass labels.argmax(axis=1), or labels[:, 0] of a column."
+            "labels must be one integer for each row; got shape "
+            f"{labels.shape}, {remedy}"
         )
     if labels.ndim != 1 or len(labels) == 0:
         raise ValueError(
@@ -152,9 +176,19 @@ def _checked_labels(labels):
         )
     if labels.dtype.kind not in "iuUSTO":
         raise ValueError(
-            f'labels must be integers; got dtype {labels.dtype}. Use astype("int64").'
+            f"labels must be integers; got dtype {labels.dtype}. {_to_integers(labels)}"
         )
     return labels
+
+
+def _to_integers(labels):
+    """Says how labels that are no integers become some, each class one."""
+    if labels.dtype.kind in "bf":
+        if not np.isfinite(labels).all():
+            return "Leave out the rows whose label is NaN or infinite."
+        if (labels == np.floor(labels)).all():
+            return 'Use astype("int64").'
+    return "Number the classes: `np.unique(labels, return_inverse=True)[1]`."
 
 
 def checked_crop(
