@@ -64,6 +64,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         checked_number(config[name], f"--config.{name}", **limits)
     augmentation_layers(config.augment)
     checked_choice(config.cache, "--config.cache", ("memory", "disk", ""))
+    _check(
+        config,
+        "weights",
+        (config.trunk, config.weights) != ("conv4", "imagenet"),
+        "empty (--config.weights=) or a file with --config.trunk=conv4, which has no "
+        "ImageNet weights",
+    )
     checked_choice(config.pooling, "--config.pooling", ("avg", "max", "gem"))
     checked_choice(config.batch_norm, "--config.batch_norm", ("train", "frozen"))
     checked_choice(config.class_weights, "--config.class_weights", ("random", "means"))

@@ -38,6 +38,7 @@ def test_configs_are_right_as_they_stand(module):
         ("ks", (1, 1)),
         ("ks", ()),
         ("cache", "ram"),
+        ("weights", "imagenet"),
         ("pooling", "token"),
         ("batch_norm", "rest"),
         ("class_weights", "mean"),
