@@ -46,8 +46,9 @@ class Multipliers:
             multiplier: 0 or more.
 
         Raises:
-            ValueError: if multiplier is out of range, the optimizer is not built yet,
-                or it does not train one of the variables.
+            ValueError: if multiplier is out of range, variables are not a list of
+                variables, the optimizer is not built yet, or it does not train one of
+                them.
         """
         multiplier = checked_number(multiplier, "multiplier", least=0)
         places, values = self._places_and_multipliers(variables)
@@ -65,8 +66,8 @@ class Multipliers:
             variables: as `set_multiplier` takes them.
 
         Raises:
-            ValueError: if the optimizer is not built yet, or it does not train one of
-                the variables.
+            ValueError: if variables are not a list of variables, the optimizer is not
+                built yet, or it does not train one of them.
         """
         places, values = self._places_and_multipliers(variables)
         values[places] = -np.abs(values[places])
@@ -103,7 +104,7 @@ class Multipliers:
                 "`optimizer.build(model.trainable_variables)` first."
             )
         places = []
-        for variable in variables:
+        for variable in _checked_variables(variables):
             try:
                 places.append(self._get_variable_index(variable))
             except KeyError:
@@ -122,3 +123,16 @@ class Multipliers:
 
     def _multiplier_at(self, index: int) -> Tensor:
         return ops.maximum(self.multipliers[index], 0.0)
+
+
+def _checked_variables(variables):
+    """Gives a list of variables; raises where they are something else."""
+    is_one = hasattr(variables, "assign") or isinstance(variables, str)
+    if isinstance(variables, Iterable) and not is_one:
+        variables = list(variables)
+        if all(hasattr(variable, "assign") for variable in variables):
+            return variables
+    raise ValueError(
+        "variables must be a list of trained variables, such as "
+        f"trunk.trainable_variables or [layer.kernel]; got {variables!r}."
+    )

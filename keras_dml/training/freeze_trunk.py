@@ -38,8 +38,9 @@ class FreezeTrunk(keras.callbacks.Callback):
     write `model.compile(LearningRateMultipliers(keras.optimizers.AdamW(1e-3)), ...)`.
 
     The trunk is frozen only within `fit`: a model that is trained on without this
-    callback learns in all its parts, one that was saved in a frozen epoch too.
-    Where `fit` ends before all frozen epochs are over, that counts as their end.
+    callback learns in all its parts, one that was saved in a frozen epoch too, or whose
+    `fit` an error or Ctrl-C ended there. Where `fit` ends before all frozen epochs are
+    over, that counts as their end.
 
     Args:
         trunk: the model whose weights are frozen, a part of the model that `fit`
@@ -116,6 +117,7 @@ class FreezeTrunk(keras.callbacks.Callback):
         """Freezes the trunk, or unfreezes it once its epochs are over."""
         if epoch < self.epochs:
             self.optimizer.freeze(self.trunk.trainable_variables)
+            self._unfreeze_in_the_next_fit()
         elif self.epochs:
             self._unfreeze()
 
@@ -129,6 +131,21 @@ class FreezeTrunk(keras.callbacks.Callback):
         if self.epochs:
             self._unfreeze()
 
+    def _unfreeze_in_the_next_fit(self):
+        """Lets the model unfreeze when it is trained again, as Keras calls no callback
+        where an error or Ctrl-C ends `fit`."""
+        model, optimizer, scope = self.model, self.optimizer, self._scope()
+
+        def make_train_function(*args, **kwargs):
+            del model.make_train_function
+            with scope:
+                optimizer.unfreeze()
+            return model.make_train_function(*args, **kwargs)
+
+        # What `fit` and `train_on_batch` call first.
+        model.make_train_function = make_train_function
+
     def _unfreeze(self):
+        vars(self.model).pop("make_train_function", None)
         with self._scope():  # Momentum's new values are variables for a moment.
             self.optimizer.unfreeze()

@@ -289,6 +289,31 @@ def test_two_replicas_train_as_one_device_does(policy, tolerance):
     assert result["apart"] < tolerance
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: model,
+        lambda model: model.layers[-1],
+        lambda model: model.trainable_variables[0],
+        lambda model: model.get_weights(),
+        lambda model: model.get_weights()[0],
+        lambda model: [model.layers[-1]],
+        lambda model: "lower",
+        lambda model: None,
+    ],
+    ids=["model", "layer", "variable", "arrays", "array", "layers", "name", "none"],
+)
+def test_what_is_no_list_of_variables_is_refused(make):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    optimizer = SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    message = r"variables must be a list .*such as trunk\.trainable_variables.*; got "
+    with pytest.raises(ValueError, match=message):
+        optimizer.set_multiplier(make(model), 0.1)
+    with pytest.raises(ValueError, match=message):
+        optimizer.freeze(make(model))
+
+
 @pytest.mark.parametrize("learning_rate", [0, -0.1, float("nan"), True])
 def test_learning_rate_out_of_range_is_refused(learning_rate):
     with pytest.raises(ValueError, match=f"rate must .*above 0.*got {learning_rate}"):

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import ops
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.models import embedding_model
 from keras_dml.optimizers import SGD
@@ -263,6 +264,34 @@ def test_multipliers_set_before_come_back():
     np.testing.assert_array_equal(found, [0.25] * 6 + [1, 1])
 
 
+@pytest.mark.parametrize("again", ["fit", "train_on_batch", "fit and freeze"])
+def test_trunk_learns_after_an_interrupt_in_a_frozen_epoch(again):
+    trunk, _, model = small_model(SGD(0.01, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.set_multiplier(trunk.trainable_variables, 0.5)
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+    freeze, options = FreezeTrunk(trunk), {"shuffle": False, "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(noisy_batches(), callbacks=[freeze, Interrupt()], **options)
+    before = model.get_layer("c1").get_weights()[0]
+    if again == "fit":
+        model.fit(noisy_batches(), **options)
+    elif again == "train_on_batch":
+        model.train_on_batch(*next(noisy_batches().as_numpy_iterator()))
+    else:
+        model.fit(noisy_batches(), callbacks=[FreezeTrunk(trunk)], **options)
+    moved = np.abs(model.get_layer("c1").get_weights()[0] - before).max()
+    assert (moved > 0) == (again != "fit and freeze")
+    found = ops.convert_to_numpy(model.optimizer.multipliers)
+    np.testing.assert_array_equal(found, [0.5] * 6 + [1, 1])
+    assert "make_train_function" not in vars(model)
+
+
 needs_keras_3 = pytest.mark.skipif(IS_KERAS_2, reason="on Keras 2.15 only with SGD")
 
 
@@ -368,6 +397,8 @@ def test_moving_averages_of_weights_outlive_the_frozen_epochs(frozen, epochs, sw
                 self.average = None  # It begins anew.
 
         def on_train_batch_end(self, batch, logs=None):
+            if keras.backend.backend() == "jax":
+                self.model.jax_state_sync()
             value = keras.ops.convert_to_numpy(classifier)
             if self.average is None:
                 self.average = value
