@@ -35,7 +35,8 @@ def checked_labels(labels: npt.ArrayLike, name: str, rows: int) -> np.ndarray:
     if kind is None:
         raise ValueError(
             f"{name} must be integers, or strings, and not a mixture; got dtype "
-            f'{array.dtype}. Convert them with `.astype("int64")` or `.astype(str)`.'
+            f'{array.dtype}. Convert whole numbers with `.astype("int64")`, all else '
+            "with `.astype(str)`."
         )
     if kind == "integer" and array.dtype.kind not in "iu":
         # And floats of a list of integers below and beyond 2^63, which collide.
