@@ -37,7 +37,7 @@ class LabelLoss(Loss):
             predictions: (batch, …).
 
         Raises:
-            ValueError: if the shape is another, or of another batch.
+            ValueError: if the shape is another, or of another batch or an empty one.
         """
         labels = ops.convert_to_tensor(labels)
         if len(labels.shape) != 1 and tuple(labels.shape[1:]) != (1,):
@@ -50,6 +50,10 @@ class LabelLoss(Loss):
             raise ValueError(
                 f"{type(self).__name__} takes one label for each embedding; got "
                 f"{found} labels for {wanted} embeddings. Give both of the same images."
+            )
+        if 0 in (found, wanted):
+            raise ValueError(
+                f"{type(self).__name__} takes a batch of one image or more; got none."
             )
         return ops.reshape(labels, (-1,))
 

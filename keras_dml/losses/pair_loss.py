@@ -12,6 +12,7 @@ import keras
 from keras_dml._ops import Tensor
 from keras_dml._ops import dtype_name
 from keras_dml._ops import gather_replicas
+from keras_dml._ops import integer_labels
 from keras_dml._ops import ops
 from keras_dml.losses._label_loss import LabelLoss
 
@@ -52,8 +53,8 @@ class PairLoss(LabelLoss):
         y_pred: (batch, dim) embeddings.
 
     Raises:
-        ValueError: if the shapes are others, there are sample weights, or miner is no
-            function.
+        ValueError: if the shapes are others, the batch is empty, there are sample
+            weights, or miner is no function or gives other than two masks.
 
     Example:
         A loss of one's own: the mean distance of two images of one class.
@@ -109,11 +110,7 @@ class PairLoss(LabelLoss):
             )
         labels = gather_replicas(_wide_integers(self._checked_labels(y_true, y_pred)))
         loss = super().__call__(labels[:, None] == labels[None, :], y_pred)
-        if "float" in dtype_name(labels.dtype):
-            # A label that is NaN equals none, and 0.5 is rarely meant.
-            some_are_not_whole = ops.any(ops.floor(labels) != labels)
-            loss = ops.where(ops.logical_not(some_are_not_whole), loss, math.nan)
-        return loss
+        return _nan_unless_whole(loss, labels)
 
     def call(self, same_class: Tensor, embeddings: Tensor) -> Tensor:
         """Gives each image the value of the batch, so that Keras's mean is that value.
@@ -152,6 +149,7 @@ class PairLoss(LabelLoss):
         if self.miner is not None:
             fixed = [ops.stop_gradient(x) for x in (embeddings, *references)]
             some = self.miner(positives, negatives, fixed[0], fixed[-1])
+            _check_masks(some, positives)
             positives = ops.logical_and(positives, ops.cast(some[0], "bool"))
             negatives = ops.logical_and(negatives, ops.cast(some[1], "bool"))
         value = self.batch_loss(positives, negatives, embeddings, *references)
@@ -176,7 +174,8 @@ class PairLoss(LabelLoss):
         """Computes the loss of a batch against a memory, for `CrossBatchMemory`.
 
         Args:
-            labels: (piece,) integers: the batch, or a replica's piece of it.
+            labels: (piece,) or (piece, 1) numbers: the batch, or a replica's piece of
+                it. The loss is NaN where one is no whole number.
             embeddings: (piece, dim).
             memory_labels: (size,) integers.
             memory: (size, dim) embeddings.
@@ -185,8 +184,11 @@ class PairLoss(LabelLoss):
         Returns:
             The loss, reduced as Keras reduces that of a batch.
         """
-        same_class = gather_replicas(labels)[:, None] == memory_labels[None, :]
-        return super().__call__((same_class, is_pair), (embeddings, memory))
+        integers = gather_replicas(integer_labels(labels))
+        integers = ops.cast(integers, dtype_name(memory_labels.dtype))
+        same_class = integers[:, None] == memory_labels[None, :]
+        loss = super().__call__((same_class, is_pair), (embeddings, memory))
+        return _nan_unless_whole(loss, labels)
 
     def batch_loss(
         self, positives: Tensor, negatives: Tensor, embeddings: Tensor
@@ -217,6 +219,36 @@ class PairLoss(LabelLoss):
         if miner is not None:
             miner = keras.saving.serialize_keras_object(miner)
         return {**super().get_config(), "miner": miner}
+
+
+def _nan_unless_whole(loss: Tensor, labels: Tensor) -> Tensor:
+    """Makes a loss NaN where a label is NaN, which equals none, or such as 0.5."""
+    if "float" not in dtype_name(labels.dtype):
+        return loss
+    some_are_not_whole = ops.any(ops.floor(labels) != labels)
+    return ops.where(ops.logical_not(some_are_not_whole), loss, math.nan)
+
+
+def _check_masks(masks, pairs):
+    """Raises if a miner gave something else than two masks of the pairs' shape."""
+    got = f"a {type(masks).__name__}"
+    if isinstance(masks, tuple | list):
+        shapes = [tuple(getattr(mask, "shape", ())) for mask in masks]
+        if len(shapes) == 2 and all(_may_equal(one, pairs.shape) for one in shapes):
+            return
+        got = f"{len(shapes)} of the shapes {shapes}"
+    raise ValueError(
+        "miner must return two masks of booleans, (positives, negatives), of the shape "
+        f"{tuple(pairs.shape)} of those that it is given; got {got}."
+    )
+
+
+def _may_equal(shape, other):
+    """Whether two shapes, of which TensorFlow may not know all sides, may be equal."""
+    return len(shape) == len(other) and all(
+        None in (side, wanted) or side == wanted
+        for side, wanted in zip(shape, other, strict=True)
+    )
 
 
 def _wide_integers(labels: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class ProxyLoss(LabelLoss):
         y_pred: (batch, classes) cosines, as `keras_dml.layers.Proxies` gives.
 
     Raises:
-        ValueError: if the shapes are others, or there are fewer than 2 classes.
+        ValueError: if the shapes are others, the batch is empty, or there are fewer
+            than 2 classes.
 
     Example:
         A loss of one's own: 1 minus the cosine of the image's own class.

@@ -9,6 +9,8 @@ import keras
 from keras_dml._ops import Tensor
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.layers import Proxies
+from keras_dml.losses import PairLoss
+from keras_dml.losses import ProxyLoss
 from keras_dml.models._labels_in_training import LabelsInTraining
 
 
@@ -49,9 +51,9 @@ class Classifier(LabelsInTraining):
 
     Raises:
         ValueError: if softmax is no such layer or is built for another dim, the
-            embedder has not one input and one output, the loss of drawn cosines is no
-            softmax over the classes, or the labels to train on are missing or have
-            another shape than (batch,) or (batch, 1).
+            embedder has not one input and one output, the loss of drawn classes is a
+            known one that is no softmax over them, or the labels to train on are
+            missing or have another shape than (batch,) or (batch, 1).
 
     Example:
         >>> softmax = keras_dml.layers.NormalizedSoftmax(4, sampled_classes=2)
@@ -119,10 +121,12 @@ class Classifier(LabelsInTraining):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures the model for training, as every Keras model."""
         super().compile(*args, **kwargs)
-        needs_scale = self._needs_labels and not isinstance(
-            self.softmax, NormalizedSoftmax
-        )
-        if needs_scale and getattr(self.loss, "logit_scale", None) is None:
+        if not self._needs_labels:
+            return
+        if isinstance(self.softmax, NormalizedSoftmax):
+            if self.loss is not None:
+                _check_cross_entropy(self.loss)
+        elif getattr(self.loss, "logit_scale", None) is None:
             raise ValueError(
                 "loss of Proxies with sampled_classes must be a softmax over the "
                 "classes, such as keras_dml.losses.ArcFace(), CosFace(), SoftTriple() "
@@ -152,3 +156,21 @@ class Classifier(LabelsInTraining):
         if isinstance(y_pred, tuple):
             y_pred, y, *_ = y_pred
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+
+def _check_cross_entropy(loss):
+    """Raises for losses of Keras and this package that take no sampled logits."""
+    named = loss if hasattr(loss, "__name__") else type(loss)
+    if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
+        takes_logits = loss.get_config()["from_logits"]
+    else:
+        takes_logits = not (
+            isinstance(loss, str | PairLoss | ProxyLoss)
+            or named.__module__.partition(".")[0] == "keras"
+        )
+    if not takes_logits:
+        raise ValueError(
+            "loss of a NormalizedSoftmax with sampled_classes must be "
+            "keras.losses.SparseCategoricalCrossentropy(from_logits=True), without "
+            f"label smoothing; got {loss!r}."
+        )

@@ -185,7 +185,7 @@ class CrossBatchMemory(LabelsInTraining):
         embeddings, *remembered = y_pred
         if sample_weight is not None:
             self.loss(y, embeddings, sample_weight)  # raises
-        value = self.loss.memory_loss(integer_labels(y), embeddings, *remembered)
+        value = self.loss.memory_loss(y, embeddings, *remembered)
         for regularization in self.losses:
             value = value + ops.cast(regularization, value.dtype) / number_of_replicas()
         return value

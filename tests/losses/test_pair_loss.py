@@ -85,3 +85,39 @@ def test_label_that_is_no_whole_number_costs_nan(label):
 def test_base_class_says_what_to_define(base):
     with pytest.raises(NotImplementedError, match=f"{base.__name__} does not define"):
         base()(np.array([0, 0, 1]), np.eye(3, dtype="float32"))
+
+
+@pytest.mark.parametrize("loss", [Contrastive(), CosFace()])
+def test_empty_batch_is_refused(loss):
+    with pytest.raises(ValueError, match="takes a batch of one image or more; got no"):
+        loss(np.zeros(0, "int32"), np.zeros((0, 4), "float32"))
+
+
+@pytest.mark.parametrize(
+    ("miner", "got"),
+    [
+        (lambda p, n, e, r: p, "got a "),
+        (lambda p, n, e, r: None, "got a NoneType"),
+        (lambda p, n, e, r: (p,), r"got 1 of the shapes \[\(4, 4\)\]"),
+        (lambda p, n, e, r: (p, n[:2]), r"got 2 of the shapes .*\(2, 4\)"),
+        (lambda p, n, e, r: (p, 1), r"got 2 of the shapes .*\(\)"),
+        # The indices of pytorch-metric-learning's miners.
+        (lambda p, n, e, r: (np.zeros(3, int),) * 4, r"got 4 of .*\(3,\)"),
+    ],
+    ids=["one mask", "nothing", "one in a tuple", "shape", "number", "indices"],
+)
+def test_miner_that_gives_no_two_masks_is_refused(miner, got):
+    message = r"miner must return two masks .*of the shape \(4, 4\) .*" + got
+    with pytest.raises(ValueError, match=message):
+        Contrastive(miner=miner)(np.array([0, 0, 1, 1]), np.eye(4, dtype="float32"))
+
+
+def test_miner_may_give_masks_in_batches_of_unknown_size():
+    def far(positives, negatives, embeddings, references):
+        return positives, ops.logical_and(negatives, positives)
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    model.compile("sgd", Contrastive(miner=far))
+    x, labels = np.ones((6, 3), "float32"), np.arange(6) % 2
+    assert model.evaluate(x, labels, batch_size=4, verbose=0) == 0

@@ -432,6 +432,33 @@ def test_a_loss_of_drawn_cosines_that_is_no_softmax_is_refused(loss):
     assert np.isfinite(model.fit(*data(), **OPTIONS).history["loss"]).all()
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.ArcFace(),
+        losses.Contrastive(),
+        "sparse_categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.SparseCategoricalCrossentropy(),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+    ],
+)
+def test_a_loss_of_drawn_logits_that_is_no_cross_entropy_of_them_is_refused(loss):
+    model = Classifier(embedder(), NormalizedSoftmax(CLASSES, sampled_classes=5))
+    message = r"^loss of a NormalizedSoftmax .*entropy\(from_logits=True\).*; got "
+    with pytest.raises(ValueError, match=message):
+        model.compile("sgd", loss)
+
+
+def test_a_cross_entropy_of_ones_own_is_taken():
+    def loss(labels, logits):
+        return keras.losses.sparse_categorical_crossentropy(labels, logits, True)
+
+    model = Classifier(embedder(), NormalizedSoftmax(CLASSES, sampled_classes=5))
+    model.compile("sgd", loss)
+    assert np.isfinite(model.fit(*data(), **OPTIONS).history["loss"]).all()
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="TensorFlow writes a SavedModel"
 )

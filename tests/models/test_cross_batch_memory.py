@@ -127,6 +127,17 @@ def test_first_batch_costs_what_it_costs_without_a_memory():
     assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("label", [np.nan, 0.5])
+def test_label_that_is_no_whole_number_costs_nan(label):
+    x, labels = data(12)
+    labels = labels.astype("float32")
+    model = compiled(losses.Contrastive())
+    assert np.isfinite(float(model.train_on_batch(x, labels)))
+    labels[3] = label
+    model = compiled(losses.Contrastive())
+    assert np.isnan(float(model.train_on_batch(x, labels)))
+
+
 def test_prediction_gives_embeddings_and_leaves_the_memory_alone():
     x, labels = data()
     model = compiled(losses.Contrastive())
