@@ -184,6 +184,7 @@ class PairLoss(LabelLoss):
         Returns:
             The loss, reduced as Keras reduces that of a batch.
         """
+        labels = ops.convert_to_tensor(labels)
         integers = gather_replicas(integer_labels(labels))
         integers = ops.cast(integers, dtype_name(memory_labels.dtype))
         same_class = integers[:, None] == memory_labels[None, :]
