@@ -1,6 +1,8 @@
 """Finding unreadable images before they end a long run."""
 
+import os
 import re
+import stat
 
 import keras
 import numpy as np
@@ -49,15 +51,24 @@ def find_bad_images(*datasets: ImageDataset) -> dict[str, str]:
     print(f"Reading {len(paths):,} images:")
     progress = keras.utils.Progbar(len(paths), unit_name="image")
     readable = np.zeros(len(paths), bool)
-    for indices in _readable_images(paths).as_numpy_iterator():
+    regular = np.array([not _is_special(path) for path in paths])
+    for indices in _readable_images(paths, regular).as_numpy_iterator():
         readable[indices] = True
         progress.update(np.count_nonzero(readable), finalize=False)
     progress.update(len(paths), finalize=True)
     return {str(path): _reason(path) for path in paths[~readable]}
 
 
-def _readable_images(paths):
-    """Batches of the indices into `paths` of images that can be decoded."""
+def _is_special(path):
+    """Whether a path leads to a pipe, a device or the like, whose end may never come."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:  # It is missing, or a place that TensorFlow alone reads.
+        return False
+
+
+def _readable_images(paths, regular):
+    """Batches of the indices into `paths` of regular files that can be decoded."""
     with tf.device("CPU"):
         tensor = tf.constant(paths)
 
@@ -71,7 +82,7 @@ def _readable_images(paths):
     options.threading.max_intra_op_parallelism = 1
     options.deterministic = False
     return (
-        tf.data.Dataset.range(len(paths))
+        tf.data.Dataset.from_tensor_slices(np.flatnonzero(regular))
         .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
         .ignore_errors()
         .map(lambda index, size: index)
@@ -82,6 +93,8 @@ def _readable_images(paths):
 
 def _reason(path):
     """Says why an image can't be decoded, in a few words."""
+    if _is_special(path) and not os.path.isdir(path):
+        return "it is no regular file"
     try:
         with open(path, "rb") as file:
             encoded = file.read()
@@ -94,6 +107,6 @@ def _reason(path):
     except tf.errors.OpError as error:
         refused = re.search(r"assertion failed: \[[^]]*\] \[([^]]*)\]", error.message)
         if refused:
-            return refused[1]
+            return re.sub(r"\\(['\"\\])", r"\1", refused[1])  # TensorFlow escapes it.
         return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", error.message.splitlines()[0])
     return "it could not be read before, and can be now"

@@ -168,7 +168,8 @@ class ImageDataset:
             paths: what to leave out; others than its own are ignored.
 
         Raises:
-            ValueError: if no image is left, or of queries and gallery only one.
+            ValueError: if no image is left, or of queries and gallery only one, or
+                paths is a single path.
 
         Example:
             >>> len(test.without(test.paths[:3]))
@@ -196,7 +197,7 @@ class ImageDataset:
             paths: what to replace; others than its own are ignored.
 
         Raises:
-            ValueError: if no other image of a class is left.
+            ValueError: if no other image of a class is left, or paths is a single path.
 
         Example:
             >>> spared = train.with_replaced(train.paths[:1])
@@ -219,6 +220,10 @@ class ImageDataset:
         return dataclasses.replace(self, paths=replaced)
 
     def _is_among(self, paths):
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise ValueError(
+                f"paths must be a list such as [{paths!r}]; got {paths!r}."
+            )
         # NumPy would compare a set as one object.
         return np.isin(self.paths, np.asarray([*paths], np.str_))
 

@@ -30,16 +30,17 @@ def image_folder(
         test_fraction: for `root/<class>/*`: the share of classes to test on, between
             0 and 1. None for `root/train` and `root/test`.
         seed: draws the test classes, 0 or more.
-        check_files: refuse empty files and broken links, as `class_folders` does.
+        check_files: refuse empty files, broken links, pipes and devices, as
+            `class_folders` does.
 
     Returns:
         (train, test).
 
     Raises:
         FileNotFoundError: if a folder is missing, or a link is broken.
-        ValueError: if a folder holds no images, a file is empty or its path not UTF-8,
-            a class is in both splits, there are too few classes to split, or an
-            argument is out of range; the message names it.
+        ValueError: if a folder holds no images, a file is empty, a pipe or a device, or
+            its path not UTF-8, a class is in both splits, there are too few classes to
+            split, or an argument is out of range; the message names it.
 
     Example:
         >>> import os
@@ -83,16 +84,17 @@ def class_folders(folder: str | os.PathLike, check_files: bool = True) -> ImageD
 
     Args:
         folder: the folder.
-        check_files: refuse empty files and links to nowhere. If false, they are in the
-            data set, for `find_bad_images` to find with all that can't be decoded.
+        check_files: refuse empty files, links to nowhere, pipes and devices. If false,
+            they are in the data set, for `find_bad_images` to find with all that can't
+            be decoded.
 
     Returns:
         The images, sorted by the name of their class and then by their own.
 
     Raises:
         FileNotFoundError: if there is no such folder, or a link in it is broken.
-        ValueError: if a folder holds no images, a file is empty, or its path is not
-            UTF-8; the message names it.
+        ValueError: if a folder holds no images, a file is empty, a pipe or a device, or
+            its path is not UTF-8; the message names it.
 
     Example:
         >>> import os
@@ -144,6 +146,8 @@ def _images_of(folder, check_files):
                 )
             if check_files and not os.path.exists(entry.path):
                 raise FileNotFoundError(_broken_link(entry))
+            if check_files and not os.path.isfile(entry.path):
+                raise ValueError(f"{entry.path!r} is no regular file; remove it.")
             if check_files and entry.stat().st_size == 0:
                 raise ValueError(f"{entry.path!r} is an empty file.")
             images.append(entry.path)

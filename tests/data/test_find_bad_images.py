@@ -34,7 +34,10 @@ BAD = {
     "empty.jpg": (b"", "the file is empty"),
     "text.jpg": (b"not an image", "it is no JPEG, PNG"),
     "huge.png": (png_of(30_000), "it has more than 178,956,970 pixels"),
-    "opaque.webp": (FILES["WEBP animated opaque"], "it is an animated WebP without"),
+    "opaque.webp": (
+        FILES["WEBP animated opaque"],
+        "it is an animated WebP without alpha, at which TensorFlow's decoder fails",
+    ),
     "cut.jpg": (FILES["JPEG"][:400], "Invalid JPEG data"),
     "cut.png": (FILES["PNG"][:400], "Invalid PNG data"),
     "cut.gif": (FILES["GIF"][:400], "it is a GIF without a frame"),
@@ -91,6 +94,20 @@ def test_folder_in_place_of_an_image_is_found(folder):
     file.unlink()
     file.mkdir()
     assert find_bad_images(train) == {str(file): "Is a directory"}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipe_and_device_are_found_without_reading_them(kind, folder):
+    bad = folder / "test" / "bad" / "endless.jpg"
+    if kind == "pipe":
+        os.mkfifo(folder / "pipe")
+    bad.symlink_to(folder / "pipe" if kind == "pipe" else "/dev/zero")
+    _, test = image_folder(folder, check_files=False)
+    assert find_bad_images(test)[str(bad)] == "it is no regular file"
+    for file in BAD:
+        (folder / "test" / "bad" / file).unlink()
+    with pytest.raises(ValueError, match=r"endless\.jpg' is no regular file; remove"):
+        image_folder(folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

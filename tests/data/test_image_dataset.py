@@ -318,3 +318,11 @@ def test_queries_stay_queries_where_images_are_left_out():
     assert left.is_query.tolist() == [False, True, False]
     with pytest.raises(ValueError, match="is_query must mark some images"):
         dataset.without({"a", "c"})
+
+
+@pytest.mark.parametrize("path", ["a", b"a", pathlib.Path("a")])
+@pytest.mark.parametrize("method", ["without", "with_replaced"])
+def test_single_path_is_refused_where_paths_are_wanted(method, path):
+    dataset = ImageDataset(list("abcd"), [0, 1, 1, 0], NAMES)
+    with pytest.raises(ValueError, match=r"^paths must be a list such as \["):
+        getattr(dataset, method)(path)
