@@ -8,8 +8,15 @@ from typing import Any
 import keras
 
 
-def log_sizes(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:
+def log_sizes(
+    callbacks: Sequence[keras.callbacks.Callback], at_start: bool = False
+) -> list[Any]:
     """The size of each callback's log files, with all that it has logged.
+
+    Args:
+        callbacks: those of `fit`.
+        at_start: before `fit`, when a `CSVLogger` that is not to append has no file
+            yet, as it overwrites that of an earlier training.
 
     Returns:
         One a callback, for JSON: None for a callback without logs, and the sizes in
@@ -21,6 +28,8 @@ def log_sizes(callbacks: Sequence[keras.callbacks.Callback]) -> list[Any]:
             for writer in callback._writers.values():
                 writer.flush()
         folder, files = _log_files(callback)
+        if at_start and not getattr(callback, "append", True):
+            files = []
         sizes.append(
             None
             if folder is None

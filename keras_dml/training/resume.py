@@ -64,7 +64,9 @@ class Resume(keras.callbacks.Callback):
         folder: where checkpoints are kept; made when the first is written. Delete it to
             start anew.
         batches: what `fit` is given: batches of `class_balanced_batches` or
-            `shuffled_batches`, with or without what `map` and the like make of them.
+            `shuffled_batches`, with or without what `map` and the like make of them. An
+            epoch of `fit` is one pass over them: without `repeat()` and
+            `steps_per_epoch`.
         callbacks: all the other callbacks that `fit` is given, in their order. One of
             your own that remembers something from epoch to epoch has a method
             `get_state()`, which returns a dictionary of numbers, and of lists of
@@ -74,9 +76,11 @@ class Resume(keras.callbacks.Callback):
         keep: checkpoints that are kept, at least 2.
 
     Raises:
-        ValueError: if an argument is out of range; the checkpoints are of other batches
-            or callbacks, or all damaged; or, when training starts, the model is another
-            one, is not built, or has another number of replicas.
+        ValueError: if an argument is out of range, batches repeat forever, or the
+            checkpoints are of other batches or callbacks, or all damaged; or, when
+            training starts, if the model is another one, is not built, or has another
+            number of replicas, an epoch is not one pass, or this object was in a `fit`
+            before: it reads the checkpoint when it is made.
         OSError: if the folder can't be written.
 
     Example:
@@ -105,6 +109,13 @@ class Resume(keras.callbacks.Callback):
         self.minutes = checked_number(minutes, "minutes", least=0)
         self.keep = checked_integer(keep, "keep", 2)
         self._position = batch_position(batches)
+        self._batches = int(batches.cardinality())
+        if self._batches == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(
+                "batches repeat forever, and Resume needs epochs of one pass each. "
+                "Leave out repeat(), here and in fit, and steps_per_epoch."
+            )
+        self._used = False
         self._callbacks = list(callbacks)
         self._history: dict[str, list[float]] = {}
         self._resumed = read_newest_checkpoint(self.folder, _say)
@@ -126,22 +137,42 @@ class Resume(keras.callbacks.Callback):
     def _cut_logs_of_a_start_without_checkpoint(self):
         file = self.folder / _LOGS_AT_START
         if file.is_file():
-            cut_logs(self._callbacks, json.loads(file.read_text(encoding="utf-8")))
+            try:
+                sizes = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                raise ValueError(
+                    f"{str(file)!r} is damaged. No checkpoint was written yet: delete "
+                    f"{str(self.folder)!r} to start anew."
+                ) from None
+            cut_logs(self._callbacks, sizes)
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_json(file, log_sizes(self._callbacks))
+            write_json(file, log_sizes(self._callbacks, at_start=True))
 
     def _check_same_run(self, state):
         if state["fingerprint"] != self._position.fingerprint:
             raise ValueError(
                 f"the checkpoints in {str(self.folder)!r} are of a run on other "
-                "batches: other images, labels, batch shape, crop or seed. Give the "
-                "same, or another folder."
+                "batches: other labels, number of images, batch shape, crop or seed. "
+                "Give the same, or another folder."
             )
         check_callbacks(self._callbacks, state["callbacks"])
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Goes to where the newest checkpoint is."""
+        if self._used:
+            raise ValueError(
+                "this Resume was in a fit before. Make another for each fit, as it "
+                "reads the checkpoint when it is made."
+            )
+        self._used = True
+        steps = self.params.get("steps")
+        if steps and self._batches > 0 and steps != self._batches:
+            raise ValueError(
+                f"an epoch of fit has {steps} steps, and a pass over batches "
+                f"{self._batches}. Leave out steps_per_epoch, and give Resume the "
+                "batches that fit is given; take(n) makes epochs shorter."
+            )
         self._saved_at = time.monotonic()
         self._signal = None
         self._diverged = False

@@ -20,6 +20,11 @@ _REMEDY = (
     "gradients clipped by the optimizer's clipnorm."
 )
 
+_AT_THE_FIRST_STEP = (
+    "As it was the first step, look for NaN in the images, the labels and loaded "
+    "weights too."
+)
+
 _SECONDS_FOR_OTHERS = 60
 
 
@@ -123,6 +128,8 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             f"a learning rate of {rate:g}.",
             _REMEDY,
         ]
+        if self._epoch == batch == 0:
+            sentences.append(_AT_THE_FIRST_STEP)
         if self.checkpoints is not None:
             newest = newest_checkpoint(self.checkpoints)
             found = "There is no good checkpoint of before."

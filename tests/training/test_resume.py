@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import os
@@ -332,3 +333,61 @@ def test_what_a_killed_writer_left_is_removed(tmp_path, whole):
         f"step-{4 * STEPS - 1:012d}",
         f"step-{4 * STEPS:012d}",
     ]
+
+
+def small_model():
+    model = keras.Sequential([keras.Input((5,)), NormalizedSoftmax(8)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_epochs_that_are_not_one_pass_are_refused(tmp_path):
+    batches = class_balanced_batches((X, LABELS), 4, 2)
+    with pytest.raises(ValueError, match=r"^batches repeat forever"):
+        Resume(tmp_path / "new", batches.repeat())
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match=f"has 2 steps, and a pass over .* {STEPS}"):
+        small_model().fit(
+            batches,
+            steps_per_epoch=2,
+            verbose=0,
+            callbacks=[Resume(tmp_path / "new", batches)],
+        )
+
+
+def test_second_fit_with_one_object_is_refused(tmp_path):
+    batches = class_balanced_batches((X, LABELS), 4, 2)
+    resume = Resume(tmp_path / "new", batches)
+    options = {"shuffle": False, "verbose": 0, "callbacks": [resume]}
+    small_model().fit(batches, **options)
+    with pytest.raises(ValueError, match="this Resume was in a fit before"):
+        small_model().fit(batches, **options)
+
+
+def test_log_of_an_earlier_training_is_not_taken_for_this_ones(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,loss\n0,1.0\n1,0.5\n2,0.25\n")
+    batches = class_balanced_batches((X, LABELS), 4, 2)
+    for others in ([CrashAt(step=STEPS + 1)], []):
+        callbacks = [keras.callbacks.CSVLogger(log)]
+        resume = Resume(tmp_path / "new", batches, callbacks, minutes=60)
+        with contextlib.suppress(CrashError):
+            small_model().fit(
+                batches,
+                epochs=2,
+                shuffle=False,
+                verbose=0,
+                callbacks=[*callbacks, *others, resume],
+            )
+        callbacks[0].csv_file.close()
+    rows = list(csv.DictReader(log.read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_damaged_note_of_the_start_is_named(tmp_path):
+    batches = class_balanced_batches((X, LABELS), 4, 2)
+    Resume(tmp_path / "new", batches)
+    (tmp_path / "new" / "logs_at_start.json").write_text("{")
+    with pytest.raises(ValueError, match=r"logs_at_start.json' is damaged. .* delete"):
+        Resume(tmp_path / "new", batches)

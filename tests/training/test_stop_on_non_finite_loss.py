@@ -88,6 +88,7 @@ def test_first_batch_whose_loss_is_not_finite_ends_fit(step, value):
         str(error.value)
     )
     assert "with a learning rate of 0.125. Train anew" in str(error.value)
+    assert ("look for NaN in the images" in str(error.value)) == (step == 0)
     assert notes.batches == [*range(STEPS)] * epoch + [*range(batch)]
     assert notes.ends == [*range(epoch)]
 
