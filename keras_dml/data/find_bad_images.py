@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_dml.data._pipeline.images import decode_image
+from keras_dml.data._pipeline.images import unescaped
 from keras_dml.data.image_dataset import ImageDataset
 
 _READ_AT_ONCE = 256
@@ -60,7 +61,7 @@ def find_bad_images(*datasets: ImageDataset) -> dict[str, str]:
 
 
 def _is_special(path):
-    """Whether a path leads to a pipe, a device or the like, whose end may never come."""
+    """Whether a path leads to no file, such as a pipe, whose end may never come."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:  # It is missing, or a place that TensorFlow alone reads.
@@ -107,6 +108,6 @@ def _reason(path):
     except tf.errors.OpError as error:
         refused = re.search(r"assertion failed: \[[^]]*\] \[([^]]*)\]", error.message)
         if refused:
-            return re.sub(r"\\(['\"\\])", r"\1", refused[1])  # TensorFlow escapes it.
+            return unescaped(refused[1])
         return re.sub(r"\{\{.*?\}\} *| *\[Op:.*", "", error.message.splitlines()[0])
     return "it could not be read before, and can be now"

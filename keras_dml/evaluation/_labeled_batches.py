@@ -16,8 +16,8 @@ from keras_dml._ops import number_of_shards
 
 def labeled_batches(
     embedder: keras.Model, dataset: Any, resize: int | None, batch_size: int
-) -> tuple[Any, Callable[[], np.ndarray | None]]:
-    """Returns batches for `embedder.predict`, and a function that gives their labels.
+) -> tuple[Any, Callable[[], tuple[np.ndarray, np.ndarray] | None]]:
+    """Returns batches for `embedder.predict`, and a function that gives what they are.
 
     Args:
         embedder: the model.
@@ -27,9 +27,10 @@ def labeled_batches(
         batch_size: rows in a batch, but for batches given.
 
     Returns:
-        (batches, labels): a `tf.data.Dataset` of x, padded to what the devices divide,
-        that can be read again and again, as making one keeps memory; and a function
-        that gives the (n,) labels, of batches those of the last pass, None before it.
+        (batches, rows_and_labels): a `tf.data.Dataset` of x, padded to what the devices
+        divide, that can be read again and again, as making one keeps memory; and a
+        function that gives (n,) integers, the rows that are no padding, and their (n,)
+        labels; of batches those of the last pass, None before it.
 
     Raises:
         ValueError: if the data set is none of these, or not whole, or endless, or it
@@ -55,7 +56,7 @@ def labeled_batches(
                 f"resize={resize} is not for batches: resize their images where they "
                 "are made."
             )
-        batches, labels = _record_labels(dataset)
+        batches, rows_and_labels = _record_labels(dataset)
     else:
         is_files = isinstance(dataset, data.ImageDataset)
         crops = is_files or resize is not None
@@ -67,8 +68,8 @@ def labeled_batches(
         ).map(lambda x, labels: x)
         given = dataset[1] if isinstance(dataset, tuple) else dataset.labels
 
-        def labels():
-            return np.asarray(given)
+        def rows_and_labels():
+            return np.arange(len(given)), np.asarray(given)
 
     _check_fits(embedder, batches.element_spec)
     output = getattr(embedder, "output_shape", None)
@@ -80,7 +81,7 @@ def labeled_batches(
     if shards > 1:
         batches = batches.rebatch(batch_size)
         batches = batches.map(functools.partial(_padded, shards=shards))
-    return batches, labels
+    return batches, rows_and_labels
 
 
 def _padded(images, shards):
@@ -110,15 +111,28 @@ def _record_labels(dataset):
             labels = np.asarray(labels)
             _check_lengths(number, len(x), len(labels))
             of_this_pass.append(labels)
-            yield x
+            # Convolutions fail on an empty batch, and Keras counts on the batch.
+            yield (
+                x
+                if len(labels)
+                else np.zeros((1, *x.shape[1:]), spec.dtype.as_numpy_dtype)
+            )
 
-    def labels():
-        return None if of_last_pass is None else np.concatenate(of_last_pass)
+    def rows_and_labels():
+        if of_last_pass is None:
+            return None
+        is_image = np.repeat(
+            [len(labels) > 0 for labels in of_last_pass],
+            [max(len(labels), 1) for labels in of_last_pass],
+        )
+        if not is_image.any():
+            raise ValueError("dataset holds no images.")
+        return np.flatnonzero(is_image), np.concatenate(of_last_pass)
 
     batches = tf.data.Dataset.from_generator(read, output_signature=spec)
     if count is not None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return batches.prefetch(tf.data.AUTOTUNE), labels
+    return batches.prefetch(tf.data.AUTOTUNE), rows_and_labels
 
 
 def _checked_batches(dataset):

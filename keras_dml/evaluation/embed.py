@@ -39,7 +39,8 @@ def embed(
     own. They are set to their mean first, which is also what is saved, so that an
     embedding does not depend on the replica that computes it. Where the replicas, or a
     `keras.distribution`, split batches over devices, the last batch is padded for
-    that, and a batch has more images than `batch_size` if that does not divide.
+    that, and a batch has more images than `batch_size` if that does not divide. Batches
+    given may be empty, as a filter leaves them.
 
     Args:
         embedder: a model from images, (batch, side, side, 3) RGB pixels from 0 to 255,
@@ -59,10 +60,10 @@ def embed(
         otherwise.
 
     Raises:
-        ValueError: if the data set is none of these, or not whole, or endless, or its
-            images don't fit the model, or the model takes no square images of a fixed
-            size where image files are resized to it, or gives no (batch, dim), or
-            batch_size is out of range.
+        ValueError: if the data set is none of these, or not whole, or endless, or holds
+            no images, or they don't fit the model, or the model takes no square images
+            of a fixed size where image files are resized to it, or gives no
+            (batch, dim), or batch_size is out of range.
 
     Example:
         >>> embed(embedder, test, verbose=0).shape
@@ -119,7 +120,7 @@ def embed_query_and_gallery(
 def embed_batches(
     embedder: keras.Model,
     batches: tf.data.Dataset,
-    labels_of_pass: Callable[[], Any],
+    rows_and_labels: Callable[[], Any],
     verbose: str | int = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeds what `labeled_batches` gives, which may be embedded again and again.
@@ -127,7 +128,7 @@ def embed_batches(
     Args:
         embedder: as in `embed`.
         batches: as `labeled_batches` gives them.
-        labels_of_pass: likewise.
+        rows_and_labels: likewise.
         verbose: Keras's progress bar: 0 for none.
 
     Returns:
@@ -139,8 +140,8 @@ def embed_batches(
         # Said of every data set whose number of batches is not known beforehand.
         warnings.filterwarnings("ignore", message="Your input ran out of data")
         embeddings = embedder.predict(batches, verbose=verbose)
-    labels = labels_of_pass()
-    return embeddings[: len(labels)], labels
+    rows, labels = rows_and_labels()
+    return embeddings[rows], labels
 
 
 def query_and_gallery(

@@ -112,8 +112,8 @@ class RetrievalEvaluation(keras.callbacks.Callback):
         self._begin()
         # Made once: TensorFlow keeps some 1 MiB of each pipeline that is made.
         self._batches = labeled_batches(embedder, dataset, resize, batch_size)
-        labels = self._batches[1]()
-        if labels is not None and len(labels) < 2:
+        rows_and_labels = self._batches[1]()
+        if rows_and_labels is not None and len(rows_and_labels[0]) < 2:
             raise ValueError("dataset has one image; Recall@K needs at least 2.")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -198,6 +198,41 @@ def test_a_batch_with_a_label_too_few_is_named(kind, embedder, pixels):
         embed_query_and_gallery(embedder, dataset, verbose=0)
 
 
+class Sizes(PyDataset):
+    """Batches of given sizes."""
+
+    def __init__(self, x, labels, sizes):
+        if not IS_KERAS_2:
+            super().__init__()
+        self.x, self.labels, self.ends = x, labels, np.cumsum([0, *sizes])
+
+    def __len__(self):
+        return len(self.ends) - 1
+
+    def __getitem__(self, batch):
+        rows = slice(*self.ends[batch : batch + 2])
+        return self.x[rows], self.labels[rows]
+
+
+@pytest.mark.parametrize("sizes", [(3, 0, 5), (3, 5, 0), (0, 0, 8)])
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_generator])
+def test_empty_batches_are_no_images(kind, sizes, pixels):
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    embedder = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    dataset = kind(Sizes(pixels, LABELS, sizes))
+    embeddings, labels, *_ = embed_query_and_gallery(embedder, dataset, verbose=0)
+    expected = np.concatenate([embedder(pixels[i : i + 1]) for i in range(8)])
+    np.testing.assert_allclose(embeddings, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(labels, LABELS[:8])
+
+
+@pytest.mark.parametrize("kind", [lambda dataset: dataset, as_generator])
+def test_empty_batches_alone_are_refused(kind, embedder, pixels):
+    with pytest.raises(ValueError, match="dataset holds no images"):
+        embed(embedder, kind(Sizes(pixels, LABELS, (0, 0))), verbose=0)
+
+
 X = np.zeros((4, SIDE, SIDE, 3), np.float32)
 ONE_HOT = np.eye(2)[[0, 0, 1, 1]]
 

@@ -5,6 +5,7 @@ to a square without keeping their aspect ratio and cropped from it, as in the pa
 code. EXIF orientation is ignored.
 """
 
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -322,4 +323,9 @@ def unreadable_image(error: tf.errors.InvalidArgumentError) -> str | None:
     if not found:
         return None
     path = rest.split("\n")[0].removeprefix("] [").removesuffix("]")
-    return f"{UNREADABLE} {path}"
+    return f"{UNREADABLE} {unescaped(path)}"
+
+
+def unescaped(text: str) -> str:
+    """Undoes what TensorFlow does to quotes and backslashes in failed assertions."""
+    return re.sub(r"\\(['\"\\])", r"\1", text)
