@@ -41,11 +41,7 @@ PHASES = {
     "data preparation": ("keras_dml.data._pipeline.batches", "read_all_images", 0.3),
     "frozen epochs": ("keras_dml.optimizers._multipliers.Multipliers", "freeze", 1.5),
     "training": ("keras_dml.optimizers._multipliers.Multipliers", "unfreeze", 1.0),
-    "evaluation": (
-        "keras_dml.evaluation.retrieval_evaluation",
-        "embed_query_and_gallery",
-        0.3,
-    ),
+    "evaluation": ("keras_dml.evaluation.retrieval_evaluation", "embed_batches", 0.3),
     "checkpoint writing": ("keras_dml.training.resume", "write_checkpoint", 0.02),
     "export": ("keras_dml.serving", "export", 1.0),
     "report": ("keras_dml.training", "write_report", 0.5),
