@@ -28,6 +28,7 @@ KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
 
 import datetime
 import pathlib
+import signal
 import sys
 
 import keras
@@ -103,6 +104,7 @@ flags.mark_flag_as_required("config")
 def main(argv: list[str]) -> None:
     """Data set → batches → model → embeddings → metrics → files of the run."""
     del argv
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     config = _CONFIG.value
     check_config(config)
     replicas = start_replicas(_LOGICAL_CPUS.value)
@@ -127,39 +129,39 @@ def main(argv: list[str]) -> None:
     batches = build_batches(config, train)
     with replicas.scope():
         compile_model(config, model, len(batches), trunk)
-    open_run_folder(run, config)
-    skipped = list_bad_images(run, bad)
-    print(
-        f"Training {config.trunk} on {len(train):,} images of "
-        f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
-        f"\nWriting {run}"
-    )
-    try:
-        start_class_weights(config, model, embedder, train)
-        untrained = measure_untrained(
-            config, embedder, run / "untrained.json", test=test, val=validation
-        )
-        callbacks = _callbacks(
-            config, run, trunk, embedder, test, validation, untrained
-        )
-        history = model.fit(
-            batches,
-            epochs=config.frozen_epochs + config.epochs,
-            shuffle=False,  # The batches are shuffled already; Keras would warn.
-            callbacks=[*callbacks, *_resume(run, batches, callbacks)],
-        ).history
-        _write_results(config, run, trunk, embedder, test, history, untrained)
-        print(skipped, end="")
-    except (KeyboardInterrupt, SystemExit):
+    with open_run_folder(run, config):
+        skipped = list_bad_images(run, bad)
         print(
-            f"\nThe same command with --output_dir={run} goes on from the newest "
-            "checkpoint.",
-            file=sys.stderr,
+            f"Training {config.trunk} on {len(train):,} images of "
+            f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
+            f"\nWriting {run}"
         )
-        raise
-    except FloatingPointError:
-        print()  # The progress bar has not ended its line.
-        raise
+        try:
+            start_class_weights(config, model, embedder, train)
+            untrained = measure_untrained(
+                config, embedder, run / "untrained.json", test=test, val=validation
+            )
+            callbacks = _callbacks(
+                config, run, trunk, embedder, test, validation, untrained
+            )
+            history = model.fit(
+                batches,
+                epochs=config.frozen_epochs + config.epochs,
+                shuffle=False,  # The batches are shuffled already; Keras would warn.
+                callbacks=[*callbacks, *_resume(run, batches, callbacks)],
+            ).history
+            _write_results(config, run, trunk, embedder, test, history, untrained)
+            print(skipped, end="")
+        except (KeyboardInterrupt, SystemExit):
+            print(
+                f"\nThe same command with --output_dir={run} goes on from the newest "
+                "checkpoint.",
+                file=sys.stderr,
+            )
+            raise
+        except (FloatingPointError, OSError, tf.errors.InvalidArgumentError):
+            print()  # The progress bar has not ended its line.
+            raise
 
 
 def _resume(run, batches, callbacks):

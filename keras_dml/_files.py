@@ -101,7 +101,7 @@ def _hidden_folder_beside(path, parents=False):
         remove_unfinished(path.parent, path.name)
         # On the same file system, so that moving from it is one atomic step.
         hidden = tempfile.mkdtemp(prefix=f".{path.name}{_UNFINISHED}", dir=path.parent)
-        with _locked(hidden):
+        with locked(hidden):
             yield pathlib.Path(hidden)
     except Exception as error:
         number = _error_of_writing(error, hidden)
@@ -154,13 +154,16 @@ def remove_unfinished(folder: str | os.PathLike, name: str = "*") -> None:
     """
     pattern = name if name == "*" else glob.escape(name)
     for hidden in pathlib.Path(folder).glob(f".{pattern}{_UNFINISHED}*"):
-        with contextlib.suppress(OSError), _locked(hidden):
+        with contextlib.suppress(OSError), locked(hidden):
             shutil.rmtree(hidden, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _locked(folder):
-    """Holds the lock of a folder, or raises `BlockingIOError` where another does."""
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds the lock of a folder, or raises `BlockingIOError` where another does.
+
+    It leaves no file behind, and goes with the process, however that ends.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

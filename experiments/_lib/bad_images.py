@@ -55,7 +55,7 @@ def list_bad_images(folder: pathlib.Path, bad: dict[str, str]) -> str:
     Without bad images the list of a run before is removed.
 
     Returns:
-        The line to end the program with; empty without bad images.
+        The text to end the program with; empty without bad images.
     """
     file = folder / "bad_images.txt"
     if not bad:
@@ -65,7 +65,7 @@ def list_bad_images(folder: pathlib.Path, bad: dict[str, str]) -> str:
         unfinished.write_text(
             "".join(f"{path}\t{reason}\n" for path, reason in bad.items())
         )
-    return f"\n{_number(bad)} can't be read and took no part; {file} lists them."
+    return f"\n{_number(bad)} can't be read and took no part; {file} lists them.\n"
 
 
 def _number(bad):

@@ -71,9 +71,13 @@ def measure_untrained(
 
     Returns:
         What `retrieval_metrics` gives, by name of the data set.
+
+    Raises:
+        ValueError: if the file is damaged.
     """
+    wanted = [name for name, dataset in datasets.items() if dataset is not None]
     if file.is_file():
-        return json.loads(file.read_text(encoding="utf-8"))
+        return _read_untrained(file, wanted)
     print("Measuring the model before training:")
     untrained = {
         name: evaluation.retrieval_metrics(
@@ -84,6 +88,19 @@ def measure_untrained(
         if dataset is not None
     }
     write_json(file, untrained)
+    return untrained
+
+
+def _read_untrained(file, wanted):
+    try:
+        untrained = json.loads(file.read_text(encoding="utf-8"))
+        for name in wanted:
+            float(untrained[name]["float"]["recall@1"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} is damaged: {error}. Delete it; the run goes on from its "
+            "newest checkpoint all the same."
+        ) from None
     return untrained
 
 

@@ -1,14 +1,18 @@
 """The folder of a run: new, or that of a run to go on with."""
 
+import contextlib
 import json
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
 
 from experiments._lib.load_run import load_run_config
 from keras_dml import training
+from keras_dml._files import locked
+from keras_dml._files import read_sealed_folder
 from keras_dml._files import remove_unfinished
 from keras_dml._files import write_json
 from keras_dml._ops import IS_KERAS_2
@@ -33,9 +37,14 @@ def is_finished(
         extend: whether it may be trained for more epochs than it began with.
 
     Raises:
-        ValueError: if a run began there with other settings.
-        OSError: if the folder holds something else, or can't be made.
+        ValueError: if a run began there with other settings, or is to be extended and
+            its checkpoints are gone.
+        OSError: if the folder holds something else, or can't be made, or another
+            program is writing a run there.
     """
+    if folder.is_dir():
+        with _held(folder):
+            pass
     if IS_KERAS_2 or not (folder / "config.json").is_file():
         try:
             training.check_run_directory(folder)
@@ -46,6 +55,12 @@ def is_finished(
     keys = sorted(before.keys() | now)
     differ = [key for key in keys if before.get(key) != now.get(key)]
     if extend and differ == ["epochs"] and now["epochs"] > before["epochs"]:
+        has_results = any((folder / name).exists() for name in _RESULTS)
+        if has_results and not _has_checkpoint(folder):
+            raise ValueError(
+                f"--extend: {str(folder)!r} holds a finished run and no undamaged "
+                "checkpoint to go on from. Name another folder to train anew."
+            )
         return False
     if differ:
         values = "; ".join(
@@ -64,13 +79,46 @@ def is_finished(
     return (folder / "metrics.json").is_file()
 
 
-def open_run_folder(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+def _has_checkpoint(folder):
+    for checkpoint in (folder / CHECKPOINTS).glob("step-*"):
+        with contextlib.suppress(OSError, ValueError):
+            read_sealed_folder(checkpoint)
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _held(folder):
+    try:
+        with locked(folder):
+            yield
+    except BlockingIOError:
+        raise BlockingIOError(
+            f"--output_dir={str(folder)!r} is being written by another program. Wait "
+            "for its end, or name another folder."
+        ) from None
+
+
+@contextlib.contextmanager
+def open_run_folder(
+    folder: pathlib.Path, config: ml_collections.ConfigDict
+) -> Iterator[None]:
     """Makes the folder of a run, or takes that of one that `is_finished` has checked.
 
-    Where a finished run is to be extended, what it wrote at its end is removed.
+    Where a finished run is to be extended, what it wrote at its end is removed. No
+    other program can open the folder until the block ends.
+
+    Raises:
+        OSError: if another program is writing a run there, or nothing can be written.
     """
     if not (folder / "config.json").is_file():
         training.new_run_directory(folder)
+    with _held(folder):
+        _begin_or_extend(folder, config)
+        yield
+
+
+def _begin_or_extend(folder, config):
     remove_unfinished(folder)
     settings = folder / "config.json"
     if settings.is_file() and load_run_config(folder) != _as_json(config):

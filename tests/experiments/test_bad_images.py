@@ -46,8 +46,9 @@ def test_run_ends_without_them_and_lists_them(photos, tmp_path):
     assert listed(folder) == expected
     for path, reason in expected.items():
         assert f"{path}: {reason}" in finished.stdout
-    assert finished.stdout.rstrip().endswith(
+    assert finished.stdout.endswith(
         f"3 images can't be read and took no part; {folder}/bad_images.txt lists them."
+        "\n"
     )
     assert "Training conv4 on 36 images of 6 classes" in finished.stdout
     gallery = load_gallery_index(folder / "index")
@@ -90,6 +91,7 @@ def test_run_that_one_of_them_ended_goes_on_without_it(photos, tmp_path):
     assert ended.returncode == 2
     text = photos / next(iter(BAD))
     assert f"repair or remove it: {text}" in ended.stderr
+    assert ended.stdout.endswith("\n")  # after the progress bar
     assert not (tmp_path / "run" / "metrics.json").exists()
 
     finished = run("train", photos, *arguments, "--on_bad_image=skip")

@@ -1,8 +1,12 @@
 import json
 import shutil
 
+import ml_collections
 import pytest
 
+from experiments._lib.measure import measure_untrained
+from experiments._lib.run_folder import open_run_folder
+from keras_dml._files import locked
 from tests import fork_server
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
@@ -56,12 +60,26 @@ def whole(photos, tmp_path_factory):
 def test_killed_run_ends_as_if_never_killed(phase, entry, photos, whole, tmp_path):
     run = tmp_path / "run"
     killed = fork_server.run_module(
-        "tests.experiments.killed", phase, entry, *arguments(photos, run)
+        "tests.experiments.killed", "SIGKILL", phase, entry, *arguments(photos, run)
     )
     assert killed.returncode == -9, killed.stderr
     finished = run_program("train", *arguments(photos, run))
     assert finished.returncode == 0, finished.stderr
     assert outcome(run) == outcome(whole)
+
+
+def test_sigterm_outside_of_training_says_how_to_go_on(photos, tmp_path):
+    run = tmp_path / "run"
+    ended = fork_server.run_module(
+        "tests.experiments.killed",
+        "SIGTERM",
+        "measuring before training",
+        1,
+        *arguments(photos, run),
+    )
+    assert ended.returncode == 143
+    assert f"The same command with --output_dir={run} goes on" in ended.stderr
+    assert not list(run.glob(".*"))
 
 
 def test_finished_run_says_so_and_changes_nothing(photos, whole):
@@ -92,6 +110,53 @@ def test_other_settings_are_refused_by_name(changed, messages, photos, whole):
     for message in messages:
         assert message in refused.stderr
     assert {p: p.stat().st_mtime_ns for p in whole.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied"])
+def test_finished_run_without_checkpoints_is_not_extended(
+    damage, photos, whole, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    if damage == "removed":
+        shutil.rmtree(run / "checkpoints")
+    for file in run.glob("checkpoints/step-*/arrays.bin"):
+        file.write_bytes(b"")
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+    refused = run_program(
+        "train", *arguments(photos, run), "--config.epochs=3", "--extend"
+    )
+    assert refused.returncode == 2
+    assert "holds a finished run and no undamaged checkpoint" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+def test_folder_that_another_program_writes_is_refused(photos, whole):
+    with locked(whole):
+        refused = run_program("train", *arguments(photos, whole))
+    assert refused.returncode == 2
+    assert "is being written by another program. Wait" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_new_folder_is_opened_once_at_a_time(tmp_path):
+    config = ml_collections.ConfigDict({"resize": 32})
+    for _ in range(2):
+        with (
+            open_run_folder(tmp_path / "run", config),
+            pytest.raises(BlockingIOError, match="written by another program"),
+            open_run_folder(tmp_path / "run", config),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"test": {"float": null}}'])
+def test_damaged_figures_of_the_untrained_model_are_named(content, tmp_path, noise):
+    file = tmp_path / "untrained.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=rf"'{file}' is damaged: .* Delete it"):
+        measure_untrained(None, None, file, test=noise, val=None)
 
 
 @pytest.mark.slow
