@@ -54,6 +54,7 @@ from experiments._lib.measure import measure
 from experiments._lib.measure import measure_untrained
 from experiments._lib.replicas import start_replicas
 from experiments._lib.run_folder import CHECKPOINTS
+from experiments._lib.run_folder import extend_run
 from experiments._lib.run_folder import is_finished
 from experiments._lib.run_folder import open_run_folder
 from experiments._lib.tensorboard import EpochTensorBoard
@@ -144,11 +145,13 @@ def main(argv: list[str]) -> None:
             callbacks = _callbacks(
                 config, run, trunk, embedder, test, validation, untrained
             )
+            resume = _resume(run, batches, callbacks)
+            extend_run(run, config)
             history = model.fit(
                 batches,
                 epochs=config.frozen_epochs + config.epochs,
                 shuffle=False,  # The batches are shuffled already; Keras would warn.
-                callbacks=[*callbacks, *_resume(run, batches, callbacks)],
+                callbacks=[*callbacks, *resume],
             ).history
             _write_results(config, run, trunk, embedder, test, history, untrained)
             print(skipped, end="")

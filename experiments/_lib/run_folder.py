@@ -105,8 +105,7 @@ def open_run_folder(
 ) -> Iterator[None]:
     """Makes the folder of a run, or takes that of one that `is_finished` has checked.
 
-    Where a finished run is to be extended, what it wrote at its end is removed. No
-    other program can open the folder until the block ends.
+    No other program can open the folder until the block ends.
 
     Raises:
         OSError: if another program is writing a run there, or nothing can be written.
@@ -114,19 +113,25 @@ def open_run_folder(
     if not (folder / "config.json").is_file():
         training.new_run_directory(folder)
     with _held(folder):
-        _begin_or_extend(folder, config)
+        remove_unfinished(folder)
+        settings = folder / "config.json"
+        if not settings.is_file():
+            write_json(settings, config.to_dict())
         yield
 
 
-def _begin_or_extend(folder, config):
-    remove_unfinished(folder)
-    settings = folder / "config.json"
-    if settings.is_file() and load_run_config(folder) != _as_json(config):
-        for name in _RESULTS:
-            (folder / name).unlink(missing_ok=True)
-        for name in _RESULT_FOLDERS:
-            shutil.rmtree(folder / name, ignore_errors=True)
-    write_json(settings, config.to_dict())
+def extend_run(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Removes what a run wrote at its end if it is to be extended.
+
+    Call it when all else has been checked: a run that can't go on keeps its results.
+    """
+    if load_run_config(folder) == _as_json(config):
+        return
+    for name in _RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    for name in _RESULT_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_json(folder / "config.json", config.to_dict())
 
 
 def _as_json(config: ml_collections.ConfigDict) -> dict[str, Any]:

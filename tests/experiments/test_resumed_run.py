@@ -132,6 +132,23 @@ def test_finished_run_without_checkpoints_is_not_extended(
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
 
 
+def test_extension_on_other_images_is_refused_and_keeps_the_results(
+    photos, whole, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "train" / "train class 0" / "5.jpg").unlink()
+    before = outcome(run)
+    refused = run_program(
+        "train", *arguments(tmp_path / "photos", run), "--config.epochs=3", "--extend"
+    )
+    assert refused.returncode == 2
+    assert "are of a run on other batches" in refused.stderr
+    assert outcome(run) == before
+    assert json.loads((run / "config.json").read_text())["epochs"] == 2
+
+
 def test_folder_that_another_program_writes_is_refused(photos, whole):
     with locked(whole):
         refused = run_program("train", *arguments(photos, whole))
