@@ -32,7 +32,7 @@ def _model():
     logits = keras_dml.layers.NormalizedSoftmax(_CLASSES)(embedder.output)
     model = keras.Model(embedder.input, logits)
     model.compile(
-        keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4),
+        keras_dml.optimizers.SGD(1e-6, momentum=0.9, l2=1e-4),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     return model
@@ -40,7 +40,7 @@ def _model():
 
 def _batches():
     labels = np.arange(3 * _STEPS) % 3
-    x = np.zeros((len(labels), 32, 32, 3), np.uint8)
+    x = np.random.default_rng(0).integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
     return keras_dml.data.class_balanced_batches((x, labels), 3, 1)
 
 
