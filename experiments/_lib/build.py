@@ -99,12 +99,7 @@ def _load(config, data_dir, check_files):
         return data.omniglot(
             f"{data_dir}/{options.train_zip}", f"{data_dir}/{options.test_zip}"
         )
-    return data.image_folder(
-        data_dir,
-        options.test_fraction,
-        config.seed,
-        check_files,
-    )
+    return data.image_folder(data_dir, options.test_fraction, config.seed, check_files)
 
 
 def build_models(

@@ -75,17 +75,16 @@ def measure_untrained(
     Raises:
         ValueError: if the file is damaged.
     """
-    wanted = [name for name, dataset in datasets.items() if dataset is not None]
+    given = {name: one for name, one in datasets.items() if one is not None}
     if file.is_file():
-        return _read_untrained(file, wanted)
+        return _read_untrained(file, given)
     print("Measuring the model before training:")
     untrained = {
         name: evaluation.retrieval_metrics(
             *evaluation.embed_query_and_gallery(embedder, dataset, config.resize),
             ks=config.ks,
         )
-        for name, dataset in datasets.items()
-        if dataset is not None
+        for name, dataset in given.items()
     }
     write_json(file, untrained)
     return untrained

@@ -9,8 +9,6 @@ import keras
 from keras_dml._ops import Tensor
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.layers import Proxies
-from keras_dml.losses import PairLoss
-from keras_dml.losses import ProxyLoss
 from keras_dml.models._labels_in_training import LabelsInTraining
 
 
@@ -165,8 +163,8 @@ def _check_cross_entropy(loss):
         takes_logits = loss.get_config()["from_logits"]
     else:
         takes_logits = not (
-            isinstance(loss, str | PairLoss | ProxyLoss)
-            or named.__module__.partition(".")[0] == "keras"
+            isinstance(loss, str)
+            or named.__module__.partition(".")[0] in ("keras", "keras_dml")
         )
     if not takes_logits:
         raise ValueError(

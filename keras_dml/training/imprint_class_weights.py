@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_dml._ops import ops
+from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import embed_query_and_gallery
 from keras_dml.layers import Proxies
 
@@ -57,12 +58,12 @@ def imprint_class_weights(
             "layer must be a NormalizedSoftmax or Proxies of a model, built; got "
             f"{layer!r}."
         )
-    embeddings, labels, queries, query_labels = embed_query_and_gallery(
+    embeddings, labels, gallery, gallery_labels = embed_query_and_gallery(
         embedder, dataset, resize, batch_size, verbose
     )
-    if queries is not None:
-        embeddings = np.concatenate([embeddings, queries])
-        labels = np.concatenate([labels, query_labels])
+    if gallery is not None:
+        embeddings = np.concatenate([embeddings, gallery])
+        labels = np.concatenate([labels, gallery_labels])
     weights = ops.convert_to_numpy(layer.class_weights)
     means = _class_means(embeddings, labels, layer.num_classes)
     if means.shape[1] != weights.shape[1]:
@@ -88,14 +89,6 @@ def _class_means(embeddings, labels, num_classes):
             f"the data set has no images of class {missing[0]}, one of the "
             f"{num_classes} of the layer."
         )
-    # Class by class, as a sum over scattered rows would take each in float64.
     order = np.argsort(labels, kind="stable")
-    unit = _unit(embeddings)[order]
     starts = np.searchsorted(labels[order], np.arange(num_classes))
-    return _unit(np.add.reduceat(unit, starts, axis=0))
-
-
-def _unit(rows):
-    rows = np.asarray(rows, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, 1e-12)
+    return unit_rows(np.add.reduceat(unit_rows(embeddings)[order], starts, axis=0))
