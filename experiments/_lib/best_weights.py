@@ -9,8 +9,10 @@ import keras
 class BestWeights(keras.callbacks.Callback):
     """Keeps the weights of the epoch with the highest figure, to put back at the end.
 
-    They stay in memory, and in the checkpoints of `keras_dml.training.Resume`, which
-    must come after this callback. Keras's `EarlyStopping` does the same on Keras 3.
+    Of equal figures the latest counts: a few easy classes are told apart before and
+    after training, which is no reason to undo it. The weights stay in memory, and in
+    the checkpoints of `keras_dml.training.Resume`, which must come after this callback.
+    Keras's `EarlyStopping` does the same on Keras 3.
 
     Args:
         monitor: the figure's name in the logs, which may be NaN in some epochs.
@@ -31,7 +33,7 @@ class BestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keeps the weights if they are the best so far."""
         figure = (logs or {}).get(self.monitor, float("nan"))
-        if figure > self.best:  # false for NaN
+        if figure >= self.best:  # false for NaN
             self.best = figure
             self.weights = self.model.get_weights()
 

@@ -73,6 +73,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
     checked_choice(config.pooling, "--config.pooling", ("avg", "max", "gem"))
     checked_choice(config.batch_norm, "--config.batch_norm", ("train", "frozen"))
+    _check(
+        config,
+        "batch_norm",
+        config.batch_norm == "train" or config.weights not in ("", "None"),
+        "train with random weights (--config.weights=), which have no statistics to "
+        "keep; experiments/configs/image_folder_paper.py has settings for them",
+    )
     checked_choice(config.class_weights, "--config.class_weights", ("random", "means"))
     checked_choice(config.schedule, "--config.schedule", ("step", "cosine", "constant"))
     checked_choice(

@@ -234,15 +234,16 @@ class ImageDataset:
 
         Args:
             fraction: the share of classes to hold out, between 0 and 1; rounded to
-                whole classes.
+                whole classes, with at least 2 on each side, as fewer can't be told
+                apart.
             seed: draws the classes, 0 or more.
 
         Returns:
             (the rest, the classes held out), each relabeled from 0.
 
         Raises:
-            ValueError: if fraction or seed is out of range, or either side would have
-                fewer than two classes, too few to tell apart.
+            ValueError: if fraction or seed is out of range, or there are fewer than 4
+                classes.
 
         Example:
             >>> train, validation = train.split_by_class(0.5)
@@ -252,13 +253,12 @@ class ImageDataset:
         fraction = checked_number(fraction, "fraction", above=0, below=1)
         seed = checked_integer(seed, "seed", 0)
         count = len(self.class_names)
-        held_out = round(count * fraction)
-        if not 2 <= held_out <= count - 2:
+        if count < 4:
             raise ValueError(
-                f"a fraction of {fraction:g} of {count} classes holds {held_out} out "
-                f"and leaves {count - held_out}; both sides need at least 2. Add "
-                "classes or change the fraction."
+                f"{count} classes can't be split, as both sides need at least 2. Add "
+                f"classes to {self.class_names}."
             )
+        held_out = min(max(2, round(count * fraction)), count - 2)
         drawn = np.zeros(count, bool)
         drawn[np.random.default_rng(seed).permutation(count)[:held_out]] = True
         return self.subset(~drawn), self.subset(drawn)

@@ -1,11 +1,17 @@
 """Trains the normalized softmax here and with pytorch-metric-learning, side by side.
 
-The same network from the same weights on the same batches, and the same recipe: SGD
-with L2 in the gradient, the learning rate cut by ten at the same epochs. Run it with
-`make benchmark-against-torch`, or on Omniglot with
+The same network from the same weights on the same batches, and the same recipe: epochs
+with the trunk frozen, then SGD from new with L2 in the gradient, the learning rate cut
+by ten at the same epochs. Run it with `make benchmark-against-torch`, on Omniglot with
 
 python -m tests.benchmarks.benchmark_training_in_torch \
     --config=experiments/configs/omniglot.py --data_dir=FOLDER_WITH_THE_ZIP_FILES
+
+or on photographs with
+
+python -m tests.benchmarks.benchmark_training_in_torch \
+    --config=experiments/configs/cars196.py --config.data.loader=image_folder \
+    --config.trunk=efficientnet_lite0 --config.dim=1280 --data_dir=FOLDER
 """
 
 import statistics
@@ -27,74 +33,102 @@ from experiments._lib.build import load_data
 from experiments._lib.check_config import checked_seeds
 from experiments._studies.tables import mean_and_spread
 from keras_dml import evaluation
+from keras_dml import training
 from keras_dml.evaluation._ranking.processors import usable_processors
 from tests.benchmarks.alternating_medians import pin_threads
 from tests.models.torch_conv4 import TorchConv4
+from tests.models.torch_efficientnet_lite0 import TorchEfficientNetLite0
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of experiments/configs/ with trunk conv4 and dim 64."
+    "config",
+    None,
+    "A file of experiments/configs/, with a trunk and dim of _TWINS.",
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder that holds the data set.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Both train once with each.")
 flags.mark_flag_as_required("config")
 
+_TWINS = {
+    ("conv4", 64): TorchConv4,
+    ("efficientnet_lite0", 1280): TorchEfficientNetLite0,
+}
+"""{(trunk, dim): the same network in PyTorch}; each adds no layer after the pool."""
+
 _BOTH_SIDES = {
-    "trunk": "conv4",
-    "dim": 64,
     "layer_norm": True,
     "pooling": "avg",
     "loss": "normalized_softmax",
     "sampled_classes": 1,
+    "batch_norm": "train",
+    "class_weights": "random",
+    "augment": "",
     "optimizer": "sgd",
-    "frozen_epochs": 0,
+    "schedule": "step",
+    "layer_decay": 1,
+    "precision": "float32",
 }
 """The settings that the side in PyTorch has, whatever the config says."""
 
 
-class _EpochTimes(keras.callbacks.Callback):
+class _Steps(keras.callbacks.Callback):
+    """Notes the loss and the seconds of each step."""
+
     def __init__(self):
         super().__init__()
-        self.seconds = []
+        self.losses, self.seconds = [], []
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_train_batch_begin(self, batch, logs=None):
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_train_batch_end(self, batch, logs=None):
         self.seconds.append(time.perf_counter() - self.start)
+        # Keras tells the mean over the epoch so far.
+        before = self.total if batch else 0
+        self.total = logs["loss"] * (batch + 1)
+        self.losses.append(self.total - before)
 
 
-def _in_keras(config, embedder, model, batches, test):
-    """Trains here; gives (test embeddings, seconds of each epoch)."""
-    times = _EpochTimes()
+def _in_keras(config, trunk, model, batches):
+    """Trains here; gives (losses, seconds), one a step."""
+    steps = _Steps()
     compile_model(config, model, len(batches))
     model.fit(
-        batches, epochs=config.epochs, shuffle=False, verbose=0, callbacks=[times]
+        batches,
+        epochs=config.frozen_epochs + config.epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[training.FreezeTrunk(trunk, config.frozen_epochs), steps],
     )
-    return evaluation.embed(embedder, test, config.resize, verbose=0), times.seconds
+    return steps.losses, steps.seconds
 
 
-def _in_torch(config, twin, loss, batches, test):
+def _in_torch(config, twin, loss, batches):
     """The same in PyTorch."""
-    optimizer = torch.optim.SGD(
-        [*twin.parameters(), *loss.parameters()],
-        config.learning_rate,
-        config.momentum,
-        weight_decay=config.l2,
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(
-        optimizer, [max(1, round(share * config.epochs)) for share in config.decay_at]
-    )
-    seconds = []
-    twin.train()
-    for _ in range(config.epochs):
-        start = time.perf_counter()
-        for images, labels in batches.as_numpy_iterator():
-            optimizer.zero_grad()
-            loss(twin(_pixels(images)), torch.tensor(labels)).backward()
-            optimizer.step()
-        schedule.step()
-        seconds.append(time.perf_counter() - start)
-    return _embed_in_torch(twin, config, test), seconds
+    losses, seconds = [], []
+    for parameters, epochs, decay_at in (
+        (loss.parameters(), config.frozen_epochs, ()),
+        ([*twin.parameters(), *loss.parameters()], config.epochs, config.decay_at),
+    ):
+        optimizer = torch.optim.SGD(
+            parameters, config.learning_rate, config.momentum, weight_decay=config.l2
+        )
+        schedule = torch.optim.lr_scheduler.MultiStepLR(
+            optimizer, [max(1, round(share * epochs)) for share in decay_at]
+        )
+        # The backward pass ends at the pool where nothing below it trains.
+        twin.requires_grad_(bool(decay_at))
+        twin.train()
+        for _ in range(epochs):
+            for images, labels in batches.as_numpy_iterator():
+                start = time.perf_counter()
+                optimizer.zero_grad()
+                value = loss(twin(_pixels(images)), torch.tensor(labels))
+                value.backward()
+                optimizer.step()
+                losses.append(value.item())
+                seconds.append(time.perf_counter() - start)
+            schedule.step()
+    return losses, seconds
 
 
 def _embed_in_torch(twin, config, dataset):
@@ -111,39 +145,69 @@ def _pixels(images):
 
 
 def _with_a_seed(config, seed, train, test):
-    """Trains both; gives {side: (R@1, MAP@R, median seconds an epoch)}."""
+    """Trains both; gives {side: (R@1, MAP@R, median milliseconds a step)}."""
     config.seed = seed
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    _, embedder, model = build_models(config, len(train.class_names))
-    twin = TorchConv4()
+    trunk, embedder, model = build_models(config, len(train.class_names))
+    twin = _TWINS[config.trunk, config.dim]()
     twin.load_keras(embedder)
     loss = NormalizedSoftmaxLoss(len(train.class_names), config.dim, config.temperature)
     with torch.no_grad():
         loss.W.copy_(torch.tensor(model.layers[-1].get_weights()[0].T))
-    start = evaluation.embed(embedder, test, config.resize, verbose=0)
-    apart = np.abs(start - _embed_in_torch(twin, config, test)).max()
-    print(f"seed {seed}: embeddings at most {apart:.1e} apart before training")
 
+    def embed():
+        return {
+            "keras_dml": evaluation.embed(embedder, test, config.resize, verbose=0),
+            "pytorch-metric-learning": _embed_in_torch(twin, config, test),
+        }
+
+    apart = np.abs(np.subtract(*embed().values())).max()
+    print(f"seed {seed}: embeddings at most {apart:.1e} apart before training")
     batches = [build_batches(config, train) for _ in range(2)]
     trained = {
-        "keras_dml": _in_keras(config, embedder, model, batches[0], test),
-        "pytorch-metric-learning": _in_torch(config, twin, loss, batches[1], test),
+        "keras_dml": _in_keras(config, trunk, model, batches[0]),
+        "pytorch-metric-learning": _in_torch(config, twin, loss, batches[1]),
     }
+    _print_differences(config, len(batches[0]), *(one[0] for one in trained.values()))
+    frozen = config.frozen_epochs * len(batches[0])
     figures = {}
-    for side, (embeddings, seconds) in trained.items():
+    for side, embeddings in embed().items():
         metrics = evaluation.ranking_metrics(embeddings, test.labels, ks=(1,))["all"]
-        # The first epoch traces.
-        median = statistics.median(seconds[1:] or seconds)
-        figures[side] = 100 * metrics["recall@1"], 100 * metrics["map@r"], median
-        print(f"  {side}: R@1 {figures[side][0]:.1f}, {median:.2f} s an epoch")
+        # The first step traces.
+        milliseconds = 1000 * statistics.median(trained[side][1][frozen + 1 :])
+        figures[side] = 100 * metrics["recall@1"], 100 * metrics["map@r"], milliseconds
+        print(f"  {side}: R@1 {figures[side][0]:.1f}, {milliseconds:.0f} ms a step")
     return figures
+
+
+def _print_differences(config, steps, ours, theirs):
+    """Prints how far the losses of the two sides are apart in the first epochs."""
+    apart = np.abs(np.subtract(ours, theirs)) / np.abs(theirs)
+    starts = {"the first epoch": 0}
+    if config.frozen_epochs:
+        starts = {
+            "the first frozen epoch": 0,
+            "the first epoch of all weights": config.frozen_epochs * steps,
+        }
+    for name, start in starts.items():
+        of_epoch = apart[start : start + steps]
+        print(
+            f"  losses in {name} at most {of_epoch.max():.1e} apart, relatively, and "
+            f"{of_epoch.mean():.1e} in the mean"
+        )
 
 
 def main(argv):
     """Prints a table with a row for each side."""
     del argv
     config = _CONFIG.value
+    if (config.trunk, config.dim) not in _TWINS:
+        pairs = ", ".join(f"{trunk} and {dim}" for trunk, dim in _TWINS)
+        raise app.UsageError(
+            f"--config.trunk and --config.dim must be {pairs} here; got "
+            f"{config.trunk} and {config.dim}."
+        )
     for name, value in _BOTH_SIDES.items():
         if config[name] != value:
             raise app.UsageError(
@@ -159,8 +223,11 @@ def main(argv):
     )
     train, test = load_data(config, _DATA_DIR.value)
     found = [_with_a_seed(config, seed, train, test) for seed in seeds]
-    print(f"{config.epochs} epochs; mean ± deviation over seeds {seeds}")
-    print("| trained with | R@1 | MAP@R | seconds an epoch |")
+    print(
+        f"{config.frozen_epochs} frozen and {config.epochs} epochs of {len(train):,} "
+        f"images; mean ± deviation over seeds {seeds}"
+    )
+    print("| trained with | R@1 | MAP@R | ms a step |")
     print("| --- | --- | --- | --- |")
     for side in found[0]:
         columns = zip(*(figures[side] for figures in found), strict=True)

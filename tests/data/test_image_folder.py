@@ -148,7 +148,7 @@ def test_folder_within_a_class_is_named(root):
         image_folder(root)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, 0.05])
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.05])
 def test_fraction_out_of_range_is_refused(ten_classes, fraction):
     with pytest.raises(ValueError, match=f"fraction.*{fraction}"):
         image_folder(ten_classes, fraction)

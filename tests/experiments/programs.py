@@ -60,7 +60,7 @@ def write_photos(root, classes=6, images=6, side=40, suffix="jpg"):
 
 
 SMALL = (
-    "--config=experiments/configs/image_folder.py",
+    "--config=experiments/configs/image_folder_paper.py",
     "--config.trunk=conv4",
     "--config.weights=",
     "--config.image_size=28",

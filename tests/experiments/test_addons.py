@@ -9,7 +9,7 @@ from experiments._lib.build import compile_model
 from experiments._lib.build import make_optimizer
 from experiments._lib.check_config import check_config
 from experiments._lib.losses import find_loss
-from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from keras_dml._ops import IS_KERAS_2
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
@@ -25,7 +25,7 @@ OPTIMIZERS = (
 
 
 def small_config(**settings):
-    config = image_folder.get_config()
+    config = image_folder_paper.get_config()
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
     config.classes, config.images_per_class = 5, 2

@@ -6,12 +6,12 @@ from experiments._lib.augmentation_layers import AUGMENTATION_LAYERS
 from experiments._lib.augmentation_layers import augmentation_layers
 from experiments._lib.build import build_batches
 from experiments._lib.check_config import check_config
-from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from keras_dml.data import class_balanced_batches
 
 
 def config_with(**settings):
-    config = image_folder.get_config()
+    config = image_folder_paper.get_config()
     config.image_size, config.resize, config.cache = 28, 32, ""
     config.classes, config.images_per_class = 2, 3
     config.update(settings)

@@ -19,7 +19,8 @@ class Figures(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("untrained", "figures", "best_epoch"),
     [
-        (0.5, [0.4, 0.49, 0.5], 0),
+        (0.5, [0.4, 0.49, 0.3], 0),
+        (1.0, [1.0, 1.0, 0.9], 2),
         (0.5, [0.4, 0.6, 0.55], 2),
         (0.5, [float("nan"), float("nan"), 0.7], 3),
     ],

@@ -7,14 +7,14 @@ from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
 from experiments._lib.build import make_optimizer
 from experiments._lib.build import start_class_weights
-from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from keras_dml.layers import GeneralizedMeanPooling
 from keras_dml.optimizers import SGD
 from keras_dml.optimizers import LearningRateMultipliers
 
 
 def small_config(**settings):
-    config = image_folder.get_config()
+    config = image_folder_paper.get_config()
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
     config.classes = 5

@@ -4,10 +4,13 @@ from experiments._lib.check_config import check_config
 from experiments.configs import glyph_strings
 from experiments.configs import glyphs
 from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from experiments.configs import omniglot
 
 
-@pytest.mark.parametrize("module", [glyph_strings, glyphs, image_folder, omniglot])
+@pytest.mark.parametrize(
+    "module", [glyph_strings, glyphs, image_folder, image_folder_paper, omniglot]
+)
 def test_configs_are_right_as_they_stand(module):
     check_config(module.get_config())
 
@@ -41,6 +44,7 @@ def test_configs_are_right_as_they_stand(module):
         ("weights", "imagenet"),
         ("pooling", "token"),
         ("batch_norm", "rest"),
+        ("batch_norm", "frozen"),  # with weights = ""
         ("class_weights", "mean"),
         ("index", "tree"),
         ("index_agreement", 0.0),

@@ -11,7 +11,7 @@ from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
 from experiments._lib.losses import LOSSES
 from experiments._lib.losses import batch_shape
-from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from keras_dml._ops import IS_KERAS_2
 from tests.experiments.programs import write_photos
 
@@ -24,7 +24,7 @@ def train(tmp_path_factory):
 
 
 def small_config(loss):
-    config = image_folder.get_config()
+    config = image_folder_paper.get_config()
     config.loss = loss
     config.trunk, config.weights = "conv4", ""
     config.image_size, config.resize, config.dim = 28, 32, 16
@@ -39,7 +39,7 @@ def test_every_loss_of_the_library_can_be_named():
     bases = {keras_dml.losses.PairLoss, keras_dml.losses.ProxyLoss}
     classes = {one for one in named - bases if isinstance(one, type)}
     assert classes - {keras_dml.losses.MultiSimilarityMiner} < made
-    assert next(iter(LOSSES)) == image_folder.get_config().loss
+    assert next(iter(LOSSES)) == image_folder_paper.get_config().loss
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing import event_file_loader
 
 import keras_dml
 from experiments._lib.build import build_models
-from experiments.configs import image_folder
+from experiments.configs import image_folder_paper
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
@@ -118,7 +118,7 @@ def test_log_has_a_row_an_epoch_and_no_empty_columns(run):
 
 def test_untrained_model_is_in_metrics_log_table_and_tensorboard(run, photos):
     folder, finished = run
-    config = image_folder.get_config()
+    config = image_folder_paper.get_config()
     config.update(json.loads((folder / "config.json").read_text()))
     keras.utils.set_random_seed(config.seed)
     _, embedder, _ = build_models(config, num_classes=6)

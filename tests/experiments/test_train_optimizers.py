@@ -47,6 +47,7 @@ def photos(tmp_path_factory):
         ),
         pytest.param(
             (
+                "--config.weights={weights}",
                 "--config.batch_norm=frozen",
                 "--config.class_weights=means",
                 "--config.sampled_classes=0.7",
@@ -61,8 +62,14 @@ def test_settings_of_the_optimization_train_measure_and_export(
     photos, tmp_path, settings
 ):
     folder = tmp_path / "run"
+    weights = tmp_path / "trunk.weights.h5"
+    keras_dml.models.trunk("conv4", (28, 28, 3)).save_weights(weights)
     finished = run_program(
-        "train", *SMALL, f"--data_dir={photos}", f"--output_dir={folder}", *settings
+        "train",
+        *SMALL,
+        f"--data_dir={photos}",
+        f"--output_dir={folder}",
+        *(setting.format(weights=weights) for setting in settings),
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""

@@ -13,6 +13,7 @@ import argparse
 import collections
 import importlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -195,9 +196,13 @@ def main() -> None:
             _run_and_kill(_arguments(case, photos, whole), None, 0, rng, output)
             shutil.rmtree(folder / f"cache-{number}", ignore_errors=True)
             share = -(-options.kills // len(_CASES))
-            phases = list(PHASES)
+            # Without a cache nothing is prepared.
+            phases = itertools.cycle(list(PHASES)[not case["cache"] :])
+            # Not all cases begin with the same phases.
+            for _ in range(number):
+                next(phases)
             while share > 0:
-                phase = phases[kills.total() % len(phases)]
+                phase = next(phases)
                 often = phase in ("training", "evaluation", "checkpoint writing")
                 entry = rng.choice((1, 2, 3)) if often else 1
                 if _run_and_kill(
