@@ -41,4 +41,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = "adamw"
     config.learning_rate = 3e-4
     config.schedule = "cosine"
+    config.warmup_epochs = 1.0
     return config
