@@ -27,6 +27,10 @@ def export(
     (batch, ceil(dim / 8)) uint8: one bit a dimension, set where the embedding is
     above 0, packed as `np.packbits` does. A batch may be of any size, 0 included.
 
+    `serving_default` also gives `valid`, (batch,) bool: whether the image could be
+    read. Where it couldn't, its embedding and code are zeros, and those of the other
+    images of the batch, which may be other clients', are what they are without it.
+
     Args:
         embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
         folder: the version folder in TF Serving's layout, such as "serving/1"; parents
@@ -50,6 +54,8 @@ def export(
         ...     outputs = served(encoded=tf.constant([file.read()]))
         >>> outputs["embedding"].shape, outputs["code"].shape
         (TensorShape([1, 16]), TensorShape([1, 2]))
+        >>> served(encoded=tf.constant([b"no image"]))["valid"].numpy()
+        array([False])
     """
     check_can_export()
     folder = pathlib.Path(folder)
@@ -79,12 +85,11 @@ def export(
         return {"embedding": embedding, "code": _packed_signs(embedding)}
 
     def encoded_signature(encoded):
-        images = tf.map_fn(
-            lambda one: preprocess_image(one, side, resize),
-            encoded,
-            fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8),
-        )
-        return images_signature(tf.cast(images, tf.float32))
+        images, valid = _preprocess_images(encoded, side, resize)
+        outputs = images_signature(tf.cast(images, tf.float32))
+        for name, output in outputs.items():
+            outputs[name] = tf.where(valid[:, None], output, tf.zeros_like(output))
+        return {**outputs, "valid": valid}
 
     archive = keras.export.ExportArchive()
     archive.track(embedder)
@@ -103,6 +108,40 @@ def export(
     # TF Serving ignores the hidden folder that it is written in: no number, no version.
     with atomic_folder(folder) as unfinished:
         write_archive(archive, str(unfinished))
+
+
+def _preprocess_images(encoded, side, resize):
+    """Makes a batch of what `preprocess_image` makes, black where it fails.
+
+    Nothing but tf.data goes on in a graph after an operation has failed.
+
+    Returns:
+        (batch, side, side, 3) uint8, and (batch,) bool: whether the image was read.
+    """
+    count = tf.size(encoded)
+    # One image more, as the batch may not be empty.
+    end = tf.data.Dataset.from_tensors((count, tf.zeros((side, side, 3), tf.uint8)))
+    # The pipeline is made anew for each request, and would be tuned for longer than
+    # it runs.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    rows, images = (
+        tf.data.Dataset.from_tensor_slices((tf.range(count), encoded))
+        .map(
+            lambda row, one: (row, preprocess_image(one, side, resize)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .ignore_errors()
+        .concatenate(end)
+        .batch(tf.cast(count + 1, tf.int64))
+        .with_options(options)
+        .get_single_element()
+    )
+    rows = rows[:-1, None]
+    valid = tf.scatter_nd(rows, tf.ones_like(rows[:, 0], tf.bool), [count])
+    return tf.scatter_nd(rows, images[:-1], [count, side, side, 3]), valid
 
 
 def _packed_signs(embedding):

@@ -63,7 +63,8 @@ def _work(folder):
 
     def serve(path):
         encoded = tf.constant([pathlib.Path(path).read_bytes()])
-        return served(encoded=encoded)["embedding"].numpy()[0]
+        outputs = served(encoded=encoded)
+        return outputs["embedding"].numpy()[0] if outputs["valid"][0] else None
 
     sound = []
     for level in range(0, 256, 25):
@@ -74,10 +75,7 @@ def _work(folder):
     for line in sys.stdin:
         rows = []
         for path in json.loads(line):
-            try:
-                rows.append(serve(path))
-            except tf.errors.InvalidArgumentError:
-                rows.append(None)
+            rows.append(serve(path))
             answer(read=rows[-1] is not None)
         paths, expected = [], []
         for number, (path, row) in enumerate(zip(json.loads(line), rows, strict=True)):

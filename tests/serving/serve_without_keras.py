@@ -4,8 +4,8 @@ python serve_without_keras.py EXPORTED INPUTS OUTPUTS
 
 INPUTS is an .npz file with `images`, an array, and `encoded0`, `encoded1` and so on,
 the bytes of one file each. OUTPUTS is one to write: what both signatures give in
-Python (`images/...` and `encoded/...`), and what TensorFlow's C loader, the one behind
-TF Serving, gives for the images (`c/...`): for the whole batch, one row of it
+Python (`images/...`, `encoded/...`) and through TensorFlow's C loader, the one behind
+TF Serving (`c/images/...` and `c/encoded/...`): for the whole batch, one row of it
 (`.../one/...`) and none (`.../none/...`).
 """
 
@@ -22,7 +22,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow.core.protobuf import meta_graph_pb2  # noqa: E402
 
-FLOAT, UINT8 = 1, 4  # of TF_DataType
+FLOAT, UINT8, STRING, BOOL = 1, 4, 7, 10  # of TF_DataType
+DTYPES = {FLOAT: np.float32, UINT8: np.uint8, BOOL: np.bool_}
+STRING_BYTES = 24  # of a TF_TString
 
 
 class Buffer(ctypes.Structure):
@@ -37,8 +39,8 @@ class Output(ctypes.Structure):
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
 
-def parts(images):
-    return ("", len(images)), ("/one", 1), ("/none", 0)
+def parts(rows):
+    return ("", len(rows)), ("/one", 1), ("/none", 0)
 
 
 def in_python(exported, images, encoded):
@@ -54,7 +56,7 @@ def in_python(exported, images, encoded):
                 yield f"{kind}{name}/{output}", tensor.numpy()
 
 
-def in_c(exported, images):
+def in_c(exported, images, encoded):
     folder = pathlib.Path(tf.__file__).parent
     c = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
     for name in (
@@ -92,9 +94,9 @@ def in_c(exported, images):
     )
     check()
     buffer = ctypes.cast(meta_graph, ctypes.POINTER(Buffer)).contents
-    signature = meta_graph_pb2.MetaGraphDef.FromString(
+    signatures = meta_graph_pb2.MetaGraphDef.FromString(
         ctypes.string_at(buffer.data, buffer.length)
-    ).signature_def["images"]
+    ).signature_def
 
     def place(tensor_info):
         name, index = tensor_info.name.split(":")
@@ -102,37 +104,58 @@ def in_c(exported, images):
         assert operation, name
         return Output(operation, int(index))
 
-    names = sorted(signature.outputs)
-    for part, count in parts(images):
-        some = images[:count]
-        dims = (ctypes.c_int64 * some.ndim)(*some.shape)
-        size = ctypes.c_size_t(some.nbytes)
-        fed = pointer(c.TF_AllocateTensor(FLOAT, dims, some.ndim, size))
-        ctypes.memmove(c.TF_TensorData(fed), some.ctypes.data, some.nbytes)
-        fetched = (ctypes.c_void_p * len(names))()
-        c.TF_SessionRun(
-            session,
-            None,
-            (Output * 1)(place(signature.inputs["images"])),
-            (ctypes.c_void_p * 1)(fed),
-            1,
-            (Output * len(names))(*(place(signature.outputs[name]) for name in names)),
-            fetched,
-            len(names),
-            None,
-            0,
-            None,
-            status,
-        )
-        check()
-        for name, address in zip(names, fetched, strict=True):
-            tensor = pointer(address)
-            shape = [c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]
-            dtype = {FLOAT: np.float32, UINT8: np.uint8}[c.TF_TensorType(tensor)]
-            content = ctypes.string_at(
-                c.TF_TensorData(tensor), int(np.prod(shape)) * np.dtype(dtype).itemsize
+    def allocated(dtype, shape, size):
+        dims = (ctypes.c_int64 * len(shape))(*shape)
+        size = ctypes.c_size_t(size)
+        return pointer(c.TF_AllocateTensor(dtype, dims, len(shape), size))
+
+    def of_floats(array):
+        fed = allocated(FLOAT, array.shape, array.nbytes)
+        ctypes.memmove(c.TF_TensorData(fed), array.ctypes.data, array.nbytes)
+        return fed
+
+    def of_strings(strings):
+        fed = allocated(STRING, (len(strings),), STRING_BYTES * len(strings))
+        for row, string in enumerate(strings):
+            string_place = pointer(c.TF_TensorData(fed) + STRING_BYTES * row)
+            c.TF_StringInit(string_place)
+            c.TF_StringCopy(string_place, string, ctypes.c_size_t(len(string)))
+        return fed
+
+    def content(tensor):
+        shape = [c.TF_Dim(tensor, axis) for axis in range(c.TF_NumDims(tensor))]
+        dtype = np.dtype(DTYPES[c.TF_TensorType(tensor)])
+        size = int(np.prod(shape)) * dtype.itemsize
+        octets = ctypes.string_at(c.TF_TensorData(tensor), size)
+        return np.frombuffer(octets, dtype).reshape(shape)
+
+    for kind, signature, rows, fed_of in (
+        ("images", "images", images, of_floats),
+        ("encoded", "serving_default", encoded, of_strings),
+    ):
+        signature = signatures[signature]
+        names = sorted(signature.outputs)
+        for part, count in parts(rows):
+            fetched = (ctypes.c_void_p * len(names))()
+            c.TF_SessionRun(
+                session,
+                None,
+                (Output * 1)(place(signature.inputs[kind])),
+                (ctypes.c_void_p * 1)(fed_of(rows[:count])),
+                1,
+                (Output * len(names))(
+                    *(place(signature.outputs[name]) for name in names)
+                ),
+                fetched,
+                len(names),
+                None,
+                0,
+                None,
+                status,
             )
-            yield f"c{part}/{name}", np.frombuffer(content, dtype).reshape(shape)
+            check()
+            for name, address in zip(names, fetched, strict=True):
+                yield f"c/{kind}{part}/{name}", content(pointer(address))
 
 
 def main(exported, inputs, outputs):
@@ -144,7 +167,7 @@ def main(exported, inputs, outputs):
     np.savez(
         outputs,
         **dict(in_python(exported, images, encoded)),
-        **dict(in_c(exported, images)),
+        **dict(in_c(exported, images, encoded)),
     )
     assert all(sys.modules[name] is None for name in ABSENT)
 

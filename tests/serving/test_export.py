@@ -13,9 +13,23 @@ from PIL import Image
 from keras_dml.data import ImageDataset
 from keras_dml.models import embedding_model
 from keras_dml.serving import export
+from tests.fuzz.mutations import image_files
 
 SIDE, RESIZE = 14, 16
 PROGRAM = pathlib.Path(__file__).with_name("serve_without_keras.py")
+FORMATS = image_files()
+UNREADABLE = {
+    "nothing": b"",
+    "text": b"not an image",
+    "JPEG cut in its header": FORMATS["JPEG"][:50],
+    "JPEG cut in the middle": FORMATS["JPEG"][:400],
+    "PNG with a wrong checksum": FORMATS["PNG"][:-30] + bytes(30),
+    "PNG that claims 100,000 × 100,000 pixels": FORMATS["PNG"][:16]
+    + (100_000).to_bytes(4, "big") * 2
+    + FORMATS["PNG"][24:],
+    "animated WebP without alpha": FORMATS["WEBP animated opaque"],
+    "BMP of 1 bit": FORMATS["BMP 1 bit"],
+}
 
 
 def embedder_of(dim):
@@ -136,11 +150,48 @@ def test_resize_is_obeyed(tmp_path, files):
     )
 
 
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_image_fails_alone(signatures, files, kind):
+    encoded = [*contents(files)[:3], UNREADABLE[kind], *contents(files)[3:]]
+    outputs = signatures["serving_default"](encoded=tf.constant(encoded))
+    np.testing.assert_array_equal(outputs["valid"], [True] * 3 + [False] + [True] * 5)
+    assert not np.any(outputs["embedding"][3])
+    assert not np.any(outputs["code"][3])
+    # Bit for bit, beside an image of the same batch that is black instead.
+    images = np.insert(pixels_of(files), 3, 0, axis=0)
+    expected = signatures["images"](images=tf.constant(images))
+    for name in ("embedding", "code"):
+        np.testing.assert_array_equal(
+            np.delete(outputs[name], 3, axis=0), np.delete(expected[name], 3, axis=0)
+        )
+
+
+def test_batch_may_have_no_readable_image(signatures):
+    bad = list(UNREADABLE.values())
+    outputs = signatures["serving_default"](encoded=tf.constant(bad * 4))
+    for name in ("embedding", "code", "valid"):
+        assert not np.any(outputs[name]), name
+        assert outputs[name].shape[0] == 4 * len(bad)
+
+
+@pytest.mark.parametrize("embedder", [11], indirect=True)
+def test_unreadable_first_and_last_images_fail_alone(signatures, files):
+    bad = list(UNREADABLE.values())
+    encoded = [bad[0], *contents(files), *bad]
+    outputs = signatures["serving_default"](encoded=tf.constant(encoded))
+    assert list(np.flatnonzero(outputs["valid"])) == [1, 2, 3, 4, 5, 6, 7, 8]
+    alone = signatures["serving_default"](encoded=tf.constant(contents(files)))
+    np.testing.assert_allclose(
+        outputs["embedding"][1:9], alone["embedding"], rtol=0, atol=1e-6
+    )
+
+
 def test_input_and_output_names_are_the_documented_ones(signatures):
     for name, given in ("serving_default", "encoded"), ("images", "images"):
         arguments, keywords = signatures[name].structured_input_signature
         assert (arguments, set(keywords)) == ((), {given})
-        assert set(signatures[name].structured_outputs) == {"embedding", "code"}
+        outputs = {"embedding", "code"} | ({"valid"} if given == "encoded" else set())
+        assert set(signatures[name].structured_outputs) == outputs
 
 
 def test_folder_holds_nothing_half_written(exported):
@@ -151,11 +202,13 @@ def test_folder_holds_nothing_half_written(exported):
 @pytest.mark.parametrize("embedder", [11], indirect=True)
 def test_model_runs_where_keras_is_not_installed(embedder, exported, files, tmp_path):
     images = pixels_of(files)
-    encoded = {
+    encoded = contents(files)
+    encoded[3:5] = UNREADABLE["text"], UNREADABLE["animated WebP without alpha"]
+    arrays = {
         f"encoded{row}": np.frombuffer(content, np.uint8)
-        for row, content in enumerate(contents(files))
+        for row, content in enumerate(encoded)
     }
-    np.savez(tmp_path / "inputs.npz", images=images, **encoded)
+    np.savez(tmp_path / "inputs.npz", images=images, **arrays)
     subprocess.run(
         [sys.executable, PROGRAM, exported, "inputs.npz", "outputs.npz"],
         cwd=tmp_path,
@@ -163,15 +216,21 @@ def test_model_runs_where_keras_is_not_installed(embedder, exported, files, tmp_
         timeout=300,
     )
     embeddings = embedder(images, training=False).numpy()
+    valid = ~np.isin(np.arange(8), (3, 4))
+    expected = {"images": embeddings, "encoded": embeddings * valid[:, None]}
     with np.load(tmp_path / "outputs.npz") as arrays:
-        for kind in ("images", "encoded", "c"):
+        for kind in ("images", "encoded", "c/images", "c/encoded"):
             for part, count in ("", 8), ("/one", 1), ("/none", 0):
                 outputs = {
                     name: arrays[f"{kind}{part}/{name}"]
                     for name in ("embedding", "code")
                 }
-                assert_served(outputs, embeddings[:count])
+                assert_served(outputs, expected[kind.removeprefix("c/")][:count])
                 assert outputs["code"].shape == (count, 2)
+                if kind.endswith("encoded"):
+                    np.testing.assert_array_equal(
+                        arrays[f"{kind}{part}/valid"], valid[:count]
+                    )
 
 
 @pytest.mark.slow
@@ -197,6 +256,28 @@ def test_saved_model_cli_lists_both_signatures(exported):
         assert "shape: (-1, 11)" in signature
         assert "outputs['code'] tensor_info:" in signature
         assert "dtype: DT_UINT8" in signature
+    assert "outputs['valid'] tensor_info:" in default
+    assert "dtype: DT_BOOL" in default
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("embedder", [11], indirect=True)
+def test_saved_model_cli_runs_a_batch_with_an_unreadable_image(exported, tmp_path):
+    program = (sys.executable, "-m", "tensorflow.python.tools.saved_model_cli")
+    encoded = [FORMATS["JPEG"], UNREADABLE["text"], FORMATS["PNG"]]
+    np.save(tmp_path / "encoded.npy", np.array(encoded, "S"))
+    subprocess.run(
+        [
+            *(*program, "run", "--dir", exported, "--tag_set", "serve"),
+            *("--signature_def", "serving_default", "--outdir", tmp_path),
+            *("--inputs", f"encoded={tmp_path / 'encoded.npy'}"),
+        ],
+        timeout=300,
+        check=True,
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "valid.npy"), [True, False, True])
+    embedding = np.load(tmp_path / "embedding.npy")
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), [1, 0, 1], atol=1e-5)
 
 
 def test_existing_folder_is_refused_and_left_as_it_was(embedder, tmp_path):
