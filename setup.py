@@ -69,6 +69,7 @@ setup(
             "pytorch-metric-learning==2.9.0",
             "safetensors>=0.4",
             "efficientnet-lite-pytorch==0.1.0",
+            "tensorflow-serving-api>=2.18",
         ],
     },
     classifiers=[

@@ -13,6 +13,7 @@ from keras_dml._files import check_new_folder
 from keras_dml._ops import check_can_export
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
+from keras_dml.serving._warmup_requests import write_warmup_requests
 
 
 def export(
@@ -30,6 +31,9 @@ def export(
     `serving_default` also gives `valid`, (batch,) bool: whether the image could be
     read. Where it couldn't, its embedding and code are zeros, and those of the other
     images of the batch, which may be other clients', are what they are without it.
+
+    The folder also holds requests to both signatures, of batches of 1 to 32 images, by
+    which TF Serving warms the version up before it serves it.
 
     Args:
         embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
@@ -108,6 +112,7 @@ def export(
     # TF Serving ignores the hidden folder that it is written in: no number, no version.
     with atomic_folder(folder) as unfinished:
         write_archive(archive, str(unfinished))
+        write_warmup_requests(unfinished, side)
 
 
 def _preprocess_images(encoded, side, resize):
