@@ -13,6 +13,7 @@ from keras_dml._files import check_new_folder
 from keras_dml._ops import check_can_export
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
+from keras_dml.serving._batching_parameters import write_batching_parameters
 from keras_dml.serving._warmup_requests import write_warmup_requests
 
 
@@ -33,7 +34,9 @@ def export(
     images of the batch, which may be other clients', are what they are without it.
 
     The folder also holds requests to both signatures, of batches of 1 to 32 images, by
-    which TF Serving warms the version up before it serves it.
+    which TF Serving warms the version up before it serves it. Beside the folder is
+    written, where there is none yet, `batching_parameters.txt`, which makes batches of
+    these sizes of the requests of several clients.
 
     Args:
         embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
@@ -113,6 +116,7 @@ def export(
     with atomic_folder(folder) as unfinished:
         write_archive(archive, str(unfinished))
         write_warmup_requests(unfinished, side)
+    write_batching_parameters(folder.parent)
 
 
 def _preprocess_images(encoded, side, resize):
