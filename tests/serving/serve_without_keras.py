@@ -25,6 +25,7 @@ from tensorflow.core.protobuf import meta_graph_pb2  # noqa: E402
 FLOAT, UINT8, STRING, BOOL = 1, 4, 7, 10  # of TF_DataType
 DTYPES = {FLOAT: np.float32, UINT8: np.uint8, BOOL: np.bool_}
 STRING_BYTES = 24  # of a TF_TString
+INVALID_ARGUMENT = 3  # of TF_Code
 
 
 class Buffer(ctypes.Structure):
@@ -110,6 +111,7 @@ def in_c(exported, images, encoded):
         return pointer(c.TF_AllocateTensor(dtype, dims, len(shape), size))
 
     def of_floats(array):
+        array = np.ascontiguousarray(array)
         fed = allocated(FLOAT, array.shape, array.nbytes)
         ctypes.memmove(c.TF_TensorData(fed), array.ctypes.data, array.nbytes)
         return fed
@@ -129,38 +131,55 @@ def in_c(exported, images, encoded):
         octets = ctypes.string_at(c.TF_TensorData(tensor), size)
         return np.frombuffer(octets, dtype).reshape(shape)
 
-    for kind, signature, rows, fed_of in (
-        ("images", "images", images, of_floats),
-        ("encoded", "serving_default", encoded, of_strings),
-    ):
-        signature = signatures[signature]
+    def run(name, kind, fed):
+        """Outputs of a signature by name, or nothing where the status is not OK."""
+        signature = signatures[name]
         names = sorted(signature.outputs)
+        outputs = [place(signature.outputs[output]) for output in names]
+        fetched = (ctypes.c_void_p * len(names))()
+        c.TF_SessionRun(
+            session,
+            None,
+            (Output * 1)(place(signature.inputs[kind])),
+            (ctypes.c_void_p * 1)(fed),
+            1,
+            (Output * len(names))(*outputs),
+            fetched,
+            len(names),
+            None,
+            0,
+            None,
+            status,
+        )
+        return {
+            output: content(pointer(address))
+            for output, address in zip(names, fetched, strict=True)
+            if address
+        }
+
+    # Another dtype, another shape: refused, and what comes next is served.
+    for name, kind, fed in (
+        ("images", "images", of_strings([b"bytes"])),
+        ("images", "images", of_floats(images[:, 1:])),
+        ("serving_default", "encoded", of_floats(images)),
+    ):
+        assert not run(name, kind, fed)
+        assert c.TF_GetCode(status) == INVALID_ARGUMENT, c.TF_Message(status).decode()
+
+    for name, kind, rows, fed_of in (
+        ("images", "images", images, of_floats),
+        ("serving_default", "encoded", encoded, of_strings),
+    ):
         for part, count in parts(rows):
-            fetched = (ctypes.c_void_p * len(names))()
-            c.TF_SessionRun(
-                session,
-                None,
-                (Output * 1)(place(signature.inputs[kind])),
-                (ctypes.c_void_p * 1)(fed_of(rows[:count])),
-                1,
-                (Output * len(names))(
-                    *(place(signature.outputs[name]) for name in names)
-                ),
-                fetched,
-                len(names),
-                None,
-                0,
-                None,
-                status,
-            )
+            outputs = run(name, kind, fed_of(rows[:count]))
             check()
-            for name, address in zip(names, fetched, strict=True):
-                yield f"c/{kind}{part}/{name}", content(pointer(address))
+            for output, array in outputs.items():
+                yield f"c/{kind}{part}/{output}", array
 
 
 def main(exported, inputs, outputs):
     with np.load(inputs) as arrays:
-        images = np.ascontiguousarray(arrays["images"])
+        images = arrays["images"]
         encoded = [
             arrays[f"encoded{row}"].tobytes() for row in range(len(arrays.files) - 1)
         ]
