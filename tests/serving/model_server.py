@@ -15,7 +15,6 @@ import re
 import threading
 
 import grpc
-import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_serving.apis import predict_pb2
@@ -108,7 +107,7 @@ def _without_base64(value):
 
 def _handler(models):
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802
+        def do_POST(self):
             path = re.fullmatch(
                 r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict", self.path
             )
@@ -161,7 +160,7 @@ def _handler(models):
 
 @contextlib.contextmanager
 def model_server(name, folder):
-    """Serves the versions in a folder under a name; gives the ports of gRPC and REST."""
+    """Serves the versions in a folder; gives the ports of gRPC and REST."""
     models = _Models(name, folder)
     workers = concurrent.futures.ThreadPoolExecutor(4)
     over_grpc = grpc.server(workers)

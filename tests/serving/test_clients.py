@@ -1,8 +1,15 @@
-"""Clients of TF Serving, over gRPC and REST, against a server of its protocol."""
+"""Clients of TF Serving, over gRPC and REST, against a server of its protocol.
+
+Those of docs/serving.md among them.
+"""
 
 import base64
 import concurrent.futures
 import json
+import pathlib
+import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 
@@ -16,15 +23,16 @@ from keras_dml.serving import export
 from tests.fuzz.mutations import image_files
 
 pytest.importorskip("tensorflow_serving")
-import grpc  # noqa: E402
-from tensorflow_serving.apis import predict_pb2  # noqa: E402
-from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: E402
+import grpc
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from tests.serving.model_server import model_server  # noqa: E402
+from tests.serving.model_server import model_server
 
 SIDE, DIM = 14, 11
 FILES = image_files()
 PHOTO = FILES["JPEG"]
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "serving.md"
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +208,47 @@ def test_clients_at_once_get_their_own_images(predict):
             np.testing.assert_allclose(
                 outputs["embedding"][:1], alone[row % 4], rtol=0, atol=1e-6
             )
+
+
+@pytest.fixture
+def code_blocks(ports, versions, tmp_path, monkeypatch):
+    """Gives the document's code, and a folder as its reader has it."""
+    (tmp_path / "saved_models" / "birds").mkdir(parents=True)
+    (tmp_path / "saved_models" / "birds" / "serving").symlink_to(versions)
+    (tmp_path / "query.png").write_bytes(FILES["PNG"])
+    monkeypatch.chdir(tmp_path)
+    text = DOCUMENT.read_text(encoding="utf-8").replace("glyphs", "birds")
+    for documented, port in zip(("8500", "8501"), ports, strict=True):
+        text = text.replace(f"localhost:{documented}", f"127.0.0.1:{port}")
+    return lambda language: re.findall(
+        rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
+
+
+def test_clients_of_the_document_get_the_embedding(code_blocks, predict):
+    alone = predict(encoded=[FILES["PNG"]])
+    blocks = code_blocks("python")
+    assert len(blocks) == 3  # gRPC, REST, without a server
+    for block in blocks:
+        names = {}
+        exec(compile(block, DOCUMENT, "exec"), names)
+        embedding = np.reshape(names["embedding"], (1, DIM))
+        np.testing.assert_allclose(embedding, alone["embedding"], rtol=0, atol=1e-6)
+        if "code" in names:
+            np.testing.assert_array_equal([*np.ravel(names["code"])], alone["code"][0])
+        if "response" in names:
+            assert names["response"].model_spec.version.value == 1
+            assert names["outputs"]["valid"].tolist() == [True, False]
+
+
+def test_curl_of_the_document_gets_the_embedding(code_blocks, predict):
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    (command,) = (block for block in code_blocks("bash") if "curl" in block)
+    finished = subprocess.run(
+        ["bash", "-c", command], capture_output=True, check=True, timeout=60
+    )
+    (row,) = json.loads(finished.stdout)["predictions"]
+    assert row["valid"] is True
+    (expected,) = predict(encoded=[FILES["PNG"]])["embedding"]
+    np.testing.assert_allclose(row["embedding"], expected, atol=1e-6)
