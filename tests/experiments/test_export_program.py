@@ -101,7 +101,8 @@ def test_rolling_back_changes_no_version(tmp_path):
         (["--serve=3"], "--serve='3' is no version in .*; it holds 1, 2. Give one"),
         (["--serve=01"], "--serve='01' is no version"),
         (["--serve="], "--serve='' is no version"),
-        (["--serve=1", "--versions"], "are two commands; give one"),
+        (["--serve=1", "--versions"], "--versions and --serve, which are two com"),
+        (["--serve=1", "--format=onnx"], "--serve and --format, which are two com"),
         (["--base_path=/srv"], "--base_path is written by --serve; give both"),
     ],
 )
@@ -127,3 +128,21 @@ def test_new_version_says_that_another_is_pinned(tmp_path):
     signatures = tf.saved_model.load(path).signatures
     assert set(signatures) == {"serving_default", "images"}
     assert (run / "serving" / "batching_parameters.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("format_name", "suffix"), [("litert", "tflite"), ("onnx", "onnx")]
+)
+def test_other_formats_are_one_file(tmp_path, format_name, suffix):
+    if format_name == "onnx":
+        pytest.importorskip("tf2onnx")
+    run = make_run(tmp_path / "birds", ("1",))
+    add_model(run)
+    finished = run_program("export", f"--run={run}", f"--format={format_name}")
+    assert finished.returncode == 0, finished.stderr
+    file = run / "serving" / f"embedding.{suffix}"
+    assert finished.stdout == f"{file}\n"
+    # What begins a file of each format: FlatBuffers' identifier; the IR version.
+    start = file.read_bytes()[:8]
+    assert start[4:] == b"TFL3" if format_name == "litert" else start[:1] == b"\x08"
+    assert sorted(os.listdir(run / "serving")) == ["1", file.name]

@@ -1,0 +1,60 @@
+"""Exports an embedding model for LiteRT, once TensorFlow Lite."""
+
+import os
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from keras_dml._files import atomic_file
+from keras_dml._files import check_writable_file
+from keras_dml.serving._embedder_with_code import embedder_with_code
+
+
+def export_litert(embedder: keras.Model, file: str | os.PathLike) -> None:
+    """Writes a LiteRT model of LiteRT's built-in operators alone, in float32.
+
+    Its only signature takes `images`, (batch, side, side, 3) float32 RGB pixels from 0
+    to 255, already resized and cropped. It gives `embedding` and `code` as that
+    signature of `export` does. A model in mixed precision is written in float32.
+
+    Args:
+        embedder: a model from (batch, side, side, 3) pixels to (batch, dim).
+        file: path of the file, which ends in .tflite; one there is replaced.
+
+    Raises:
+        OSError: if the file cannot be written.
+        ValueError: if the file's name ends otherwise, LiteRT has no operator for
+            something in the model, the model does not take square images of a fixed
+            size, or does not give embeddings, or Keras is Keras 2, or runs on another
+            backend than TensorFlow.
+
+    Example:
+        >>> export_litert(embedder, "embedding.tflite")
+    """
+    file = pathlib.Path(file)
+    if file.suffix != ".tflite":
+        raise ValueError(f"file must end in .tflite; got {str(file)!r}.")
+    model = embedder_with_code(embedder, "a LiteRT model")
+    check_writable_file(file, "file")
+    with atomic_file(file) as unfinished:
+        try:
+            model.export(
+                str(unfinished),
+                format="litert",
+                verbose=False,
+                target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+            )
+        # The converter's own class has no public name.
+        except Exception as error:
+            if type(error).__name__ != "ConverterError":
+                raise
+            raise ValueError(
+                f"LiteRT has no built-in operator for a part of {embedder.name!r}: "
+                f"{_first_reason(error)}"
+            ) from error
+
+
+def _first_reason(error):
+    lines = [line for line in str(error).splitlines() if "error:" in line]
+    return (lines or [str(error)])[0].rpartition("error: ")[2]
