@@ -1,9 +1,10 @@
-r"""Builds a search index of your own images with the model of a run.
+r"""Makes a gallery of your own images, to be searched with the model of a run.
 
 python -m experiments.index --run=saved_models/RUN --data_dir=photos \
     --output_dir=photos.index
 
-Takes the images in photos/<class>/ and writes the index, a new folder. To search it:
+Takes the images in photos/<class>/, and those in photos/ itself as of no class. To
+search them:
 
 python -m experiments.search --run=saved_models/RUN --index=photos.index \
     --image=query.jpg
@@ -11,11 +12,19 @@ python -m experiments.search --run=saved_models/RUN --index=photos.index \
 An approximate index is calibrated: it searches no more than it needs to agree with
 exact search on --agreement of the --k nearest. The agreement is saved with it and
 printed.
+
+Such a gallery is sealed, and a new folder. With --kind=lance it grows: the same command
+again embeds the images that are new or changed, and drops those that are gone. It may
+be stopped at any time, and goes on where it was. It is searched exactly up to 20,000
+images, and above that through an index that is calibrated too.
 """
 
 import importlib.util
+import os
 import pathlib
 
+import keras
+import numpy as np
 from absl import flags
 
 from experiments._lib import program
@@ -29,21 +38,28 @@ from keras_dml import evaluation
 from keras_dml import search
 from keras_dml._files import check_new_folder
 
+_LANCE = "lance"
+_AT_ONCE = 1000
+_EXACT_UP_TO = 20_000
+
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "The folder of the images, with one folder a class."
+    "data_dir", None, "The folder of the images, with or without one folder a class."
 )
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "The folder of the index, a new one."
+    "output_dir",
+    None,
+    "The folder of the gallery: a new one, or with --kind=lance also one to update.",
 )
 _KIND = flags.DEFINE_enum(
     "kind",
     "exact",
-    search.KINDS,
-    "How to search. Up to about 100,000 images exact search is often the fastest.",
+    (*search.KINDS, _LANCE),
+    "How to search. Up to about 100,000 images exact search is often the fastest; "
+    'lance grows, and needs pip install "keras_dml[gallery]".',
 )
 _K = flags.DEFINE_integer(
-    "k", 10, "How many neighbors the index is calibrated for.", lower_bound=1
+    "k", 10, "How many neighbors an index is calibrated for.", lower_bound=1
 )
 _AGREEMENT = flags.DEFINE_float(
     "agreement",
@@ -62,27 +78,135 @@ flags.mark_flags_as_required(["run", "data_dir", "output_dir"])
 
 
 def main(argv: list[str]) -> None:
-    """Images → embeddings → index."""
+    """Images → embeddings → gallery."""
     del argv
     run = pathlib.Path(_RUN.value)
-    output_dir = pathlib.Path(_OUTPUT_DIR.value)
-    check_new_folder(output_dir, "--output_dir")
+    if _KIND.value != _LANCE:
+        check_new_folder(_OUTPUT_DIR.value, "--output_dir")
     if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
         raise ImportError('--kind=hnsw needs faiss: pip install "keras_dml[faiss]"')
-    config = load_run_config(run)
-    gallery = data.class_folders(_DATA_DIR.value, check_files=not skips_bad_images())
+    resize = load_run_config(run)["resize"]
+    images = data.gallery_folder(_DATA_DIR.value, check_files=not skips_bad_images())
     embedder = load_embedder(run / "embedding.keras")
-    gallery = gallery.without(find_bad_images(gallery))
-    index = search.calibrated_neighbors(
-        _KIND.value,
-        evaluation.embed(embedder, gallery, config["resize"]),
-        _K.value,
-        target=_AGREEMENT.value,
-        seed=_SEED.value,
+    if _KIND.value == _LANCE:
+        gallery = _update(embedder, images, resize)
+    else:
+        gallery = _write_sealed(embedder, images, resize)
+    agreement = describe_agreement(gallery, _K.value)
+    print(f"{_OUTPUT_DIR.value}: {len(gallery):,} images. {agreement}")
+
+
+def _write_sealed(embedder, images, resize):
+    images = images.without(find_bad_images(images))
+    embeddings = evaluation.embed(embedder, images, resize)
+    neighbors = None
+    if _KIND.value != "exact":
+        neighbors = search.calibrated_neighbors(
+            _KIND.value,
+            embeddings,
+            _K.value,
+            target=_AGREEMENT.value,
+            seed=_SEED.value,
+        )
+    search.save_gallery(
+        _OUTPUT_DIR.value,
+        embeddings,
+        images,
+        embedder.input_shape[1],
+        resize,
+        neighbors,
     )
-    search.save_gallery_index(output_dir, index, gallery)
-    agreement = describe_agreement(index, _K.value)
-    print(f"{output_dir}: {len(gallery):,} images. {agreement}")
+    return search.load_gallery(_OUTPUT_DIR.value)
+
+
+def _update(embedder, images, resize):
+    """Brings a gallery that grows to what the folder holds."""
+    gallery = _open_or_create(embedder, resize)
+    known = gallery.read(["id", "size", "modified"])
+    known = dict(
+        zip(
+            known["id"], zip(known["size"], known["modified"], strict=True), strict=True
+        )
+    )
+    ids = [os.path.abspath(path) for path in images.paths]
+    stats = [_size_and_time(path) for path in images.paths]
+    is_new = np.array(
+        [known.get(one) != stat for one, stat in zip(ids, stats, strict=True)]
+    )
+    above = os.path.join(os.path.abspath(_DATA_DIR.value), "")
+    gone = [one for one in set(known) - set(ids) if one.startswith(above)]
+    new = np.flatnonzero(is_new)
+    bad = {}
+    if new.size:
+        bad = find_bad_images(_rows_of(images, new))
+        new = np.array([row for row in new if images.paths[row] not in bad], int)
+    gone += [os.path.abspath(path) for path in bad if os.path.abspath(path) in known]
+    gallery.delete(gone)
+    bar = keras.utils.Progbar(len(new), unit_name="image")
+    for start in range(0, len(new), _AT_ONCE):
+        rows = new[start : start + _AT_ONCE]
+        some = _rows_of(images, rows)
+        gallery.put_embeddings(
+            evaluation.embed(embedder, some, resize, verbose=0),
+            [ids[row] for row in rows],
+            [images.class_names[images.labels[row]] for row in rows],
+            {
+                "size": [stats[row][0] for row in rows],
+                "modified": [stats[row][1] for row in rows],
+            },
+        )
+        bar.update(start + len(rows))
+    added = sum(ids[row] not in known for row in new)
+    print(f"{added:,} new, {len(new) - added:,} changed, {len(gone):,} gone.")
+    if len(new) or gone:
+        gallery.optimize()
+    if len(gallery) > _EXACT_UP_TO and (len(new) or gallery.calibration is None):
+        print("Calibrating the index:")
+        gallery.calibrate(_K.value, _AGREEMENT.value, _SEED.value)
+    return gallery
+
+
+def _open_or_create(embedder, resize):
+    side, dim = embedder.input_shape[1], embedder.output_shape[-1]
+    folder = pathlib.Path(_OUTPUT_DIR.value)
+    is_local = "://" not in _OUTPUT_DIR.value
+    if is_local and (not folder.exists() or not any(folder.iterdir())):
+        return search.LanceGallery.create(
+            _OUTPUT_DIR.value,
+            dim,
+            side,
+            resize,
+            columns={"size": int, "modified": int},
+        )
+    gallery = search.load_gallery(_OUTPUT_DIR.value)
+    if not isinstance(gallery, search.LanceGallery):
+        raise FileExistsError(
+            f"--output_dir={_OUTPUT_DIR.value!r} is a sealed gallery; name a new "
+            "folder for one that grows."
+        )
+    made_with = (gallery.dim, gallery.image_size, gallery.resize)
+    if made_with != (dim, side, resize):
+        raise ValueError(
+            f"--output_dir={_OUTPUT_DIR.value!r} was made with a model of "
+            f"{made_with[0]} dimensions and images of {made_with[1]} pixels, resized "
+            f"to {made_with[2]}; --run={_RUN.value!r} has {dim}, {side} and {resize}. "
+            "Name a new folder."
+        )
+    return gallery
+
+
+def _rows_of(images, rows):
+    """Some images, without their classes."""
+    return data.ImageDataset(images.paths[rows], np.zeros(len(rows), int), ("",))
+
+
+def _size_and_time(path):
+    """(bytes, ns) of a file; zeros where there is none, which is a bad image."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   trunk.weights.h5   the weights of its trunk, for --config.weights of another run
   serving/1/         the embedding model as a SavedModel, for TF Serving; TensorFlow
                      alone writes it, and experiments.export of a run on JAX or PyTorch
-  index/             a search index of the test images
+  index/             the test images as a gallery, for experiments.search
   metrics.json       metrics on the test classes: exact, binary, through the index; NMI;
                      and those of the model before training
   untrained.json     the latter, also on the validation classes
@@ -198,7 +198,14 @@ def _write_results(config, run, trunk, embedder, test, history, untrained):
     if not (run / "serving" / "1").exists():
         _export(embedder, run, config.resize)
     if not (run / "index").exists():
-        search.save_gallery_index(run / "index", index, test)
+        search.save_gallery(
+            run / "index",
+            embeddings if test.is_query is None else embeddings[~test.is_query],
+            test,
+            config.image_size,
+            config.resize,
+            index,
+        )
     training.write_report(
         run / "report",
         run.name,

@@ -166,7 +166,7 @@ def test_index_is_whole_or_absent(disk, noise, kind):
     }[kind]()
     index.build(embeddings)
     assert_refused(
-        lambda: search.save_gallery_index(disk / "index", index, noise),
+        lambda: search.save_gallery(disk / "index", embeddings, noise, 28, 32, index),
         disk,
         "disk/index'",
     )

@@ -121,26 +121,30 @@ def describe_gain(untrained: dict, trained: dict) -> str:
     )
 
 
-def describe_agreement(index: search.Neighbors, k: int) -> str:
-    """Says how far an index agrees with exact search, and what each costs.
+def describe_agreement(
+    searched: search.Neighbors | search.Gallery | search.LanceGallery, k: int
+) -> str:
+    """Says how far a search agrees with exact search, and what each costs.
 
     Args:
-        index: the index.
+        searched: an index, or a gallery with one.
         k: the number of neighbors that it is asked for.
     """
-    if index.kind == "exact":
+    if searched.kind == "exact":
         return "The search is exact."
-    calibration = index.calibration
+    calibration = searched.calibration
     if calibration is None:
-        return f"The {index.kind} index's agreement with exact search was not measured."
+        return (
+            f"The {searched.kind} index's agreement with exact search was not measured."
+        )
     line = (
-        f"The {index.kind} index agreed with exact search on "
+        f"The {searched.kind} index agreed with exact search on "
         f"{100 * calibration.agreement:.1f} % of the {calibration.k} nearest, at "
         f"{calibration.ms_per_query:.2g} ms a query; exact search takes "
         f"{calibration.exact_ms_per_query:.2g} ms."
     )
     if calibration.ms_per_query > calibration.exact_ms_per_query:
-        line += " An index of kind exact is faster here."
+        line += " Exact search is faster here."
     if k > calibration.k:
         line += f" For {k} the agreement was not measured, and may be lower."
     return line

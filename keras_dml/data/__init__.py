@@ -29,6 +29,7 @@ from keras_dml.data.datasets import stanford_online_products
 from keras_dml.data.find_bad_images import find_bad_images
 from keras_dml.data.image_dataset import ImageDataset
 from keras_dml.data.image_folder import class_folders
+from keras_dml.data.image_folder import gallery_folder
 from keras_dml.data.image_folder import image_folder
 from keras_dml.data.loadable_dataset import LoadableDataset
 from keras_dml.data.ordered_batches import ordered_batches
@@ -45,6 +46,7 @@ __all__ = [
     "class_folders",
     "cub200",
     "find_bad_images",
+    "gallery_folder",
     "glyph_strings",
     "glyphs",
     "image_folder",

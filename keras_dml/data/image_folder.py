@@ -105,18 +105,65 @@ def class_folders(folder: str | os.PathLike, check_files: bool = True) -> ImageD
         ('ani', 'wren')
     """
     folder = pathlib.Path(folder)
+    classes = _class_folders(folder, check_files)
+    if not classes:
+        raise ValueError(f"{str(folder)!r} has no class folders.")
+    return _dataset_of(classes)
+
+
+def gallery_folder(folder: str | os.PathLike, check_files: bool = True) -> ImageDataset:
+    """The images of a folder that is to be searched, in class folders or without.
+
+    Images in `folder/<class>/*` have that class, and those in the folder itself the
+    class "". Which files are read is up to `class_folders`.
+
+    Args:
+        folder: the folder.
+        check_files: as in `class_folders`.
+
+    Returns:
+        The images, sorted by the name of their class and then by their own.
+
+    Raises:
+        FileNotFoundError: where `class_folders` raises.
+        ValueError: where `class_folders` raises, but for a folder that has images and
+            no class folders.
+
+    Example:
+        >>> import os
+        >>> os.makedirs("birds/wren")
+        >>> for name in ("wren/1.png", "2.png"):
+        ...     keras.utils.save_img(f"birds/{name}", np.zeros((9, 9, 3)))
+        >>> birds = gallery_folder("birds")
+        >>> birds.class_names, birds.paths.tolist()
+        (('', 'wren'), ['birds/2.png', 'birds/wren/1.png'])
+    """
+    folder = pathlib.Path(folder)
+    classes = _class_folders(folder, check_files)
+    files = [entry for entry in _visible(folder) if not os.path.isdir(entry.path)]
+    without_class = _images_among(files, check_files)
+    if without_class:
+        classes = {"": without_class, **classes}
+    if not classes:
+        raise ValueError(
+            f"{str(folder)!r} has no images ({', '.join(_SUFFIXES)}), and no class "
+            "folders."
+        )
+    return _dataset_of(classes)
+
+
+def _class_folders(folder, check_files):
+    """{name of a class: paths of its images}."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}.")
     names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
-    if not names:
-        raise ValueError(f"{str(folder)!r} has no class folders.")
-    paths = []
-    labels = []
-    for label, name in enumerate(names):
-        images = _images_of(folder / name, check_files)
-        paths.extend(images)
-        labels.extend([label] * len(images))
-    return ImageDataset(np.array(paths), np.array(labels), tuple(names))
+    return {name: _images_of(folder / name, check_files) for name in names}
+
+
+def _dataset_of(classes):
+    paths = [path for images in classes.values() for path in images]
+    labels = np.repeat(np.arange(len(classes)), [len(one) for one in classes.values()])
+    return ImageDataset(np.array(paths), labels, tuple(classes))
 
 
 def _is_folder(entry):
@@ -131,13 +178,24 @@ def _broken_link(entry):
 
 
 def _images_of(folder, check_files):
-    images = []
-    for entry in sorted(_visible(folder), key=lambda entry: entry.name):
+    entries = _visible(folder)
+    for entry in sorted(entries, key=lambda entry: entry.name):
         if os.path.isdir(entry.path):
             raise ValueError(
                 f"{entry.path!r} is a folder inside a class folder; put "
                 "the images of a class side by side."
             )
+    images = _images_among(entries, check_files)
+    if not images:
+        raise ValueError(
+            f"class folder {str(folder)!r} has no images ({', '.join(_SUFFIXES)})."
+        )
+    return images
+
+
+def _images_among(entries, check_files):
+    images = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.lower().endswith(_SUFFIXES):
             if not _is_utf8(entry.path):
                 raise ValueError(
@@ -151,10 +209,6 @@ def _images_of(folder, check_files):
             if check_files and entry.stat().st_size == 0:
                 raise ValueError(f"{entry.path!r} is an empty file.")
             images.append(entry.path)
-    if not images:
-        raise ValueError(
-            f"class folder {str(folder)!r} has no images ({', '.join(_SUFFIXES)})."
-        )
     return images
 
 

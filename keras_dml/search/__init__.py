@@ -5,19 +5,23 @@ most similar to a query; indexes of all kinds are built, searched, saved and loa
 alike. Take `ExactNeighbors` up to some 100,000 rows, where it is often the fastest too,
 and above that `calibrated_neighbors`, which gives an `HNSWNeighbors` (a graph, the
 faster one, through faiss) or an `AnnoyNeighbors` (trees, mapped from its file) the
-least effort that agrees with exact search. A `GalleryIndex` adds the path and the class
-of the image that each row came from.
+least effort that agrees with exact search.
+
+A gallery knows which image each row is, and searches by image: a `Gallery` is sealed
+and stays as it is, a `LanceGallery` grows. `load_gallery` opens either.
 """
 
 from keras_dml.search.annoy_neighbors import AnnoyNeighbors
 from keras_dml.search.calibrated_neighbors import KINDS
 from keras_dml.search.calibrated_neighbors import calibrated_neighbors
 from keras_dml.search.exact_neighbors import ExactNeighbors
-from keras_dml.search.gallery_index import GalleryIndex
-from keras_dml.search.gallery_index import load_gallery_index
-from keras_dml.search.gallery_index import save_gallery_index
+from keras_dml.search.gallery import Gallery
+from keras_dml.search.gallery import save_gallery
 from keras_dml.search.hnsw_neighbors import HNSWNeighbors
+from keras_dml.search.lance_gallery import LanceGallery
+from keras_dml.search.load_gallery import load_gallery
 from keras_dml.search.load_neighbors import load_neighbors
+from keras_dml.search.matches import Matches
 from keras_dml.search.neighbors import Calibration
 from keras_dml.search.neighbors import Neighbors
 
@@ -26,11 +30,13 @@ __all__ = [
     "AnnoyNeighbors",
     "Calibration",
     "ExactNeighbors",
-    "GalleryIndex",
+    "Gallery",
     "HNSWNeighbors",
+    "LanceGallery",
+    "Matches",
     "Neighbors",
     "calibrated_neighbors",
-    "load_gallery_index",
+    "load_gallery",
     "load_neighbors",
-    "save_gallery_index",
+    "save_gallery",
 ]

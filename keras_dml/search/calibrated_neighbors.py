@@ -15,6 +15,8 @@ from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_number
 from keras_dml._checks import checked_pair
 from keras_dml.evaluation import agreement
+from keras_dml.search._least_effort import judged_agreement
+from keras_dml.search._least_effort import least_effort
 from keras_dml.search.annoy_neighbors import AnnoyNeighbors
 from keras_dml.search.exact_neighbors import ExactNeighbors
 from keras_dml.search.hnsw_neighbors import HNSWNeighbors
@@ -28,14 +30,8 @@ _MOST_QUERIES = 1000
 _HOLD_OUT_ONE_IN = 10
 _HELD_OUT_OF_FEW = 400
 _HOLD_OUT_AT_MOST_ONE_IN = 4
-# An effort far from the target is given up after so many queries.
-_TRIED_FIRST = 200
-_BISECTIONS = 2
 _TIMED_QUERIES = 200
 _TIMED_ROUNDS = 3
-# Of the normal distribution: 99 % lie above the first, 99.9 % below the second. The
-# first leaves room for the several efforts that are tried on one sample.
-_LOWER, _UPPER = -2.326, 3.09
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,13 +214,9 @@ class _Trial:
 
     def agreement(self, index, target):
         """The mean agreement, and whether it reaches the target beyond doubt."""
-        shares = self._agreement(index, slice(_TRIED_FIRST))
-        if _bound(shares, _UPPER) < target:
-            return float(shares.mean()), False
-        if len(self.queries) > _TRIED_FIRST:
-            rest = self._agreement(index, slice(_TRIED_FIRST, None))
-            shares = np.concatenate([shares, rest])
-        return float(shares.mean()), bool(_bound(shares, _LOWER) >= target)
+        return judged_agreement(
+            lambda part: self._agreement(index, part), len(self.queries), target
+        )
 
     def mean_agreement(self, index):
         """The mean agreement of the whole sample."""
@@ -259,7 +251,13 @@ def _best_index(kind, count, trial, target, seed):
         full = ladder.full(count, thoroughness)
         most = max(trial.k, min(ladder.most, full))
         least = min(ladder.least(trial.k, thoroughness), most)
-        found, reached = _least_effort(trial, target, index, ladder.effort, least, most)
+
+        def tried(effort, index=index):
+            setattr(index, ladder.effort, effort)
+            return trial.agreement(index, target)
+
+        effort, found, reached = least_effort(tried, least, most)
+        setattr(index, ladder.effort, effort)
         is_exact = ladder.full_is_exact and getattr(index, ladder.effort) >= full
         reached = reached or is_exact
         if best is None or found > best[1]:
@@ -270,34 +268,3 @@ def _best_index(kind, count, trial, target, seed):
     if not reached:
         found = trial.mean_agreement(index)
     return index, found, reached
-
-
-def _least_effort(trial, target, index, name, effort, most):
-    """Sets the least effort that reaches the target, or the most there is."""
-
-    def tried(effort):
-        setattr(index, name, effort)
-        return trial.agreement(index, target)
-
-    short = None
-    found, reached = tried(effort)
-    while not reached and effort < most:
-        short, effort = effort, min(2 * effort, most)
-        found, reached = tried(effort)
-    if reached and short is not None:
-        for _ in range(_BISECTIONS):
-            middle = round((short * effort) ** 0.5)
-            agreed, enough = tried(middle)
-            if enough:
-                effort, found = middle, agreed
-            else:
-                short = middle
-    setattr(index, name, effort)
-    return found, reached
-
-
-def _bound(shares, deviations):
-    # Where all agree the standard deviation is 0 and tells nothing. So one share of the
-    # opposite extreme is added, as Agresti and Coull do with proportions.
-    shares = np.append(shares, deviations > 0)
-    return shares.mean() + deviations * shares.std() / len(shares) ** 0.5

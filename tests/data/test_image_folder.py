@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_dml.data import class_folders
+from keras_dml.data import gallery_folder
 from keras_dml.data import image_folder
 
 
@@ -197,3 +198,30 @@ def test_unchecked_files_keep_their_label(root):
         "ant": ["1.png", "2.png"],
         "crow": ["0.png", "a.jpg", "b.jpg"],
     }
+
+
+def test_gallery_has_class_folders_and_images_without_a_class(tmp_path):
+    for name in ("b/2.png", "b/1.jpg", "a/3.png", "9.PNG", "8.gif", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("something")
+    found = gallery_folder(tmp_path)
+    assert found.class_names == ("", "a", "b")
+    assert [path.removeprefix(f"{tmp_path}/") for path in found.paths] == [
+        *("8.gif", "9.PNG", "a/3.png", "b/1.jpg", "b/2.png")
+    ]
+    assert found.labels.tolist() == [0, 0, 1, 2, 2]
+    assert gallery_folder(tmp_path / "b").class_names == ("",)
+    in_classes = gallery_folder(tmp_path).subset([False, True, True])
+    assert class_folders(tmp_path).paths.tolist() == in_classes.paths.tolist()
+
+
+def test_gallery_without_images_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere'"):
+        gallery_folder(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("something")
+    with pytest.raises(ValueError, match=r"has no images .*, and no class folders"):
+        gallery_folder(tmp_path)
+    (tmp_path / "1.png").touch()
+    with pytest.raises(ValueError, match=r"1\.png' is an empty file"):
+        gallery_folder(tmp_path)
+    assert len(gallery_folder(tmp_path, check_files=False)) == 1

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from keras_dml.search import load_gallery_index
+from keras_dml.search import load_gallery
 from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
@@ -51,7 +51,7 @@ def test_run_ends_without_them_and_lists_them(photos, tmp_path):
         "\n"
     )
     assert "Training conv4 on 36 images of 6 classes" in finished.stdout
-    gallery = load_gallery_index(folder / "index")
+    gallery = load_gallery(folder / "index")
     assert len(gallery.paths) == 34
     assert not {*gallery.paths} & {*expected}
     for path, name in zip(gallery.paths, gallery.classes, strict=True):

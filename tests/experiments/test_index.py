@@ -1,10 +1,18 @@
 import importlib.util
+import pathlib
 
+import keras
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from PIL import Image
 
 from experiments import index
+from experiments._lib.load_run import load_embedder
+from keras_dml.data import gallery_folder
+from keras_dml.search import LanceGallery
+from keras_dml.search import load_gallery
 
 
 def run_index(**arguments):
@@ -49,3 +57,118 @@ def test_output_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path)
         run_index(output_dir=str(file))
     with pytest.raises(NotADirectoryError, match=r"--output_dir=.*cannot be made in"):
         run_index(output_dir=str(file / "new"))
+
+
+@pytest.fixture(scope="module")
+def folder_of_run(tmp_path_factory):
+    """What index and search need of a run."""
+    folder = tmp_path_factory.mktemp("run")
+    keras.utils.set_random_seed(0)
+    images = keras.Input((14, 14, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    keras.Model(images, keras.layers.Dense(8)(x)).save(folder / "embedding.keras")
+    (folder / "config.json").write_text('{"resize": 16}')
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five images in two class folders, and one of no class."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/4.png", "b/5.png", "6.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_noise(folder / name, rng)
+    return folder
+
+
+def write_noise(file, rng):
+    Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(file)
+
+
+def update(capsys, run, photos, output, **arguments):
+    """Runs the program and gives what it printed."""
+    flags.FLAGS.mark_as_parsed()
+    settings = {"run": run, "data_dir": photos, "output_dir": output, **arguments}
+    with flagsaver.flagsaver(**{name: str(one) for name, one in settings.items()}):
+        index.main([])
+    return capsys.readouterr().out
+
+
+def test_sealed_gallery_has_class_folders_and_images_without(
+    folder_of_run, photos, tmp_path, capsys
+):
+    said = update(capsys, folder_of_run, photos, tmp_path / "new")
+    assert said.endswith("new: 6 images. The search is exact.\n")
+    gallery = load_gallery(tmp_path / "new")
+    assert gallery.classes.tolist() == ["", "a", "a", "a", "b", "b"]
+    assert (gallery.image_size, gallery.resize) == (14, 16)
+    with pytest.raises(FileExistsError, match=r"--output_dir=.*exists already"):
+        update(capsys, folder_of_run, photos, tmp_path / "new")
+
+
+def test_growing_gallery_follows_the_folder(folder_of_run, photos, tmp_path, capsys):
+    pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
+    output = tmp_path / "new"
+    embedder = load_embedder(folder_of_run / "embedding.keras")
+
+    def run():
+        said = update(capsys, folder_of_run, photos, output, kind="lance")
+        gallery = load_gallery(output)
+        images = gallery_folder(photos)
+        expected = {str(path) for path in images.paths}
+        assert {*gallery.read()["id"]} == expected
+        matches = gallery.search(embedder, images.paths, k=1)
+        assert matches.names[:, 0].tolist() == images.paths.tolist()
+        return said
+
+    assert "6 new, 0 changed, 0 gone." in run()
+    put = LanceGallery.put_embeddings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LanceGallery, "put_embeddings", None)
+        assert "0 new, 0 changed, 0 gone." in run()  # Nothing is embedded again.
+    assert LanceGallery.put_embeddings is put
+    write_noise(photos / "b" / "7.png", np.random.default_rng(7))
+    write_noise(photos / "a" / "1.png", np.random.default_rng(8))
+    (photos / "a" / "2.png").unlink()
+    assert "1 new, 1 changed, 1 gone." in run()
+    gallery = load_gallery(output)
+    gallery.put(embedder, str(photos / "6.png"), ["mine"], [""], other_columns())
+    update(capsys, folder_of_run, photos, output, kind="lance")
+    assert "mine" in load_gallery(output).read()["id"]
+
+
+def other_columns():
+    return {"size": [1], "modified": [1]}
+
+
+def test_bad_images_of_a_growing_gallery_are_skipped(
+    folder_of_run, photos, tmp_path, capsys
+):
+    pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
+    output = tmp_path / "new"
+    update(capsys, folder_of_run, photos, output, kind="lance")
+    (photos / "a" / "1.png").write_text("no image any more")
+    (photos / "a" / "new.png").write_text("no image")
+    with pytest.raises(ValueError, match="Cannot read 2 of 2 images"):
+        update(capsys, folder_of_run, photos, output, kind="lance")
+    skip = {"kind": "lance", "on_bad_image": "skip"}
+    said = update(capsys, folder_of_run, photos, output, **skip)
+    assert "2 images can't be read:" in said
+    assert "0 new, 0 changed, 1 gone." in said
+    left = sorted(pathlib.Path(one).name for one in load_gallery(output).read()["id"])
+    assert left == ["2.png", "3.png", "4.png", "5.png", "6.png"]
+
+
+def test_gallery_of_another_model_or_kind_is_refused(
+    folder_of_run, photos, tmp_path, capsys
+):
+    pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
+    LanceGallery.create(tmp_path / "other", 9, 14, 16, {"size": int, "modified": int})
+    with pytest.raises(ValueError, match=r"of 9 dimensions and images of 14 pixels"):
+        update(capsys, folder_of_run, photos, tmp_path / "other", kind="lance")
+    update(capsys, folder_of_run, photos, tmp_path / "sealed")
+    with pytest.raises(FileExistsError, match="is a sealed gallery; name a new"):
+        update(capsys, folder_of_run, photos, tmp_path / "sealed", kind="lance")
+    with pytest.raises(FileNotFoundError, match="no gallery in"):
+        update(capsys, folder_of_run, photos, photos, kind="lance")

@@ -8,6 +8,7 @@ import pytest
 from keras_dml.evaluation import binary_codes
 from keras_dml.search import calibrated_neighbors
 from keras_dml.search import load_neighbors
+from keras_dml.search._least_effort import least_effort
 from tests.evaluation.brute_force import brute_force
 
 module = importlib.import_module("keras_dml.search.calibrated_neighbors")
@@ -119,19 +120,13 @@ def test_more_trees_are_tried_before_giving_up(monkeypatch):
     assert built == [50, 100]
 
 
-def test_effort_is_within_a_fifth_of_the_least(monkeypatch):
-    class Trial:
-        def agreement(self, index, target):
-            return index.effort / 1000, index.effort >= target
-
-    class Index:
-        effort = 0
-
-    index = Index()
-    found, reached = module._least_effort(Trial(), 700, index, "effort", 10, 10**6)
+def test_effort_is_within_a_fifth_of_the_least():
+    effort, found, reached = least_effort(
+        lambda effort: (effort / 1000, effort >= 700), 10, 10**6
+    )
     assert reached
-    assert found == index.effort / 1000
-    assert 700 <= index.effort < 1.2 * 700
+    assert found == effort / 1000
+    assert 700 <= effort < 1.2 * 700
 
 
 def test_exact_needs_no_calibration():

@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 
 from keras_dml._files import write_sealed_folder
-from keras_dml.data import ImageDataset
 from keras_dml.evaluation import binary_codes
 from keras_dml.search import AnnoyNeighbors
 from keras_dml.search import Calibration
 from keras_dml.search import ExactNeighbors
 from keras_dml.search import HNSWNeighbors
-from keras_dml.search import load_gallery_index
 from keras_dml.search import load_neighbors
-from keras_dml.search import save_gallery_index
 
 CALIBRATION = {
     "k": 8,
@@ -112,41 +109,3 @@ def test_index_of_version_0_1_is_saved_by_todays_names(index, metric, tmp_path):
     load_neighbors(tmp_path / "old").save(tmp_path / "again")
     record = json.loads((tmp_path / "again" / "index.json").read_text())
     assert record["parameters"] == index.parameters
-
-
-def test_gallery_of_version_0_1_loads_as_it_was_saved(index, metric, tmp_path):
-    labels = np.arange(300) % 3
-    dataset = ImageDataset(
-        [f"{row}.png" for row in range(300)], labels, ("a", "b", "c")
-    )
-    save_gallery_index(tmp_path / "new", index, dataset)
-
-    def write(folder):
-        save_as_0_1(index, folder / "neighbours", metric)
-        shutil.copy(tmp_path / "new" / "images.csv", folder)
-
-    write_sealed_folder(tmp_path / "old", {"kind": "gallery"}, write)
-    files = json.loads((tmp_path / "old" / "index.json").read_text())["files"]
-    assert {"images.csv", "neighbours/index.json"} < set(files)
-    old, new = (load_gallery_index(tmp_path / name) for name in ("old", "new"))
-    assert_same_index(old.neighbors, index, metric)
-    np.testing.assert_array_equal(old.paths, new.paths)
-    np.testing.assert_array_equal(old.classes, new.classes)
-
-
-def test_damage_in_a_gallery_of_version_0_1_is_found(tmp_path):
-    index = ExactNeighbors()
-    index.build(embeddings(300, seed=0))
-    index.calibration = Calibration(**CALIBRATION)
-
-    def write(folder):
-        save_as_0_1(index, folder / "neighbours", "cosine")
-        lines = ["path,class", *(f"/{row}.png,a" for row in range(300))]
-        (folder / "images.csv").write_text("\n".join(lines))
-
-    write_sealed_folder(tmp_path / "old", {"kind": "gallery"}, write)
-    load_gallery_index(tmp_path / "old")
-    file = tmp_path / "old" / "neighbours" / "rows.npy"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"rows\.npy has SHA-256"):
-        load_gallery_index(tmp_path / "old")

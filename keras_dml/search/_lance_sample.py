@@ -1,0 +1,99 @@
+"""The sample of images that a growing gallery is calibrated on.
+
+Each is searched exactly and through the index, and left out of what is found for it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_dml.search._lance_table import as_numpy
+from keras_dml.search._lance_table import quoted
+from keras_dml.search._least_effort import judged_agreement
+
+_MOST_QUERIES = 1000
+_TIMED_QUERIES = 50
+_TIMED_ROUNDS = 3
+_TOLERANCE = 1e-6
+
+
+class LanceSample:
+    """A sample of a gallery's images with their exact neighbors.
+
+    Args:
+        nearest: gives the arrow table of the nearest of an embedding, with `id` and
+            `_distance`, from (embedding, k, nprobes); of exact search for None.
+        table: the gallery's.
+        k: neighbors to find.
+        seed: draws the images.
+    """
+
+    def __init__(
+        self, nearest: Callable[..., Any], table: Any, k: int, seed: int
+    ) -> None:
+        self._nearest = nearest
+        ids = as_numpy(table.search().select(["id"]).to_arrow()["id"])
+        ids = np.sort(ids.astype(str))
+        self.k = min(k, len(ids) - 1)
+        self.ids = np.random.default_rng(seed).permutation(ids)[:_MOST_QUERIES]
+        self.queries = self._embeddings(table)
+        self.reach = self._reach(table)
+
+    def _embeddings(self, table):
+        wanted = ", ".join(map(quoted, self.ids))
+        found = (
+            table.search()
+            .where(f"id IN ({wanted})")
+            .select(["id", "embedding"])
+            .to_arrow()
+        )
+        rows = dict(
+            zip(found["id"].to_pylist(), as_numpy(found["embedding"]), strict=True)
+        )
+        return np.stack([rows[one] for one in self.ids])
+
+    def _reach(self, table):
+        """(queries,) distances of the k-th nearest, each image itself left out."""
+        nearest = np.full((len(self.ids), self.k + 1), np.inf, np.float32)
+        for batch in table.search().select(["embedding"]).to_batches():
+            rows = np.stack(batch["embedding"].to_numpy(zero_copy_only=False))
+            both = np.concatenate([nearest, 1 - self.queries @ rows.T], axis=1)
+            nearest = np.partition(both, self.k, axis=1)[:, : self.k + 1]
+        return nearest.max(axis=1)
+
+    def _distances(self, query, nprobes):
+        """(k,) distances of those found, the image itself left out; inf for none."""
+        found = self._nearest(self.queries[query], self.k + 1, nprobes)
+        others = np.array(found["id"].to_pylist()) != self.ids[query]
+        distances = np.sort(found["_distance"].to_numpy()[others])[: self.k]
+        return np.append(distances, np.full(self.k - len(distances), np.inf))
+
+    def agreement(self, nprobes: int, target: float) -> tuple[float, bool]:
+        """The mean agreement, and whether it reaches the target beyond doubt."""
+
+        def shares_of(part):
+            return np.array(
+                [
+                    (
+                        self._distances(query, nprobes)
+                        <= self.reach[query] + _TOLERANCE
+                    ).mean()
+                    for query in range(len(self.ids))[part]
+                ]
+            )
+
+        return judged_agreement(shares_of, len(self.ids), target)
+
+    def milliseconds(self, nprobes: int | None) -> float:
+        """Milliseconds a query."""
+        queries = range(min(_TIMED_QUERIES, len(self.ids)))
+        times = []
+        for _ in range(_TIMED_ROUNDS):
+            start = time.perf_counter()
+            for query in queries:
+                self._distances(query, nprobes)
+            times.append(time.perf_counter() - start)
+        return 1000 * statistics.median(times) / len(queries)
