@@ -4,7 +4,7 @@ PYTHON ?= python3
 .PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
 	benchmark-checkpoints benchmark-classes benchmark-sharded-classes \
-	benchmark-against-torch soak fuzz dist clean
+	benchmark-serving benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -132,6 +132,9 @@ benchmark-classes: .venv/installed-test ## Time and weigh the sampled softmax, t
 benchmark-sharded-classes: .venv/installed-test ## Time class weights split over devices, on JAX
 	KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		.venv/bin/python -m tests.benchmarks.benchmark_sharded_classes
+
+benchmark-serving: .venv/installed-test ## Time the exported model, from bytes and from pixels
+	.venv/bin/python -m tests.benchmarks.benchmark_serving
 
 benchmark-against-torch: .venv/installed-test ## Train beside pytorch-metric-learning: recall and time
 	.venv/bin/python -m tests.benchmarks.benchmark_training_in_torch \
