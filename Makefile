@@ -1,7 +1,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-backends test-addons test-lowest lint \
+.PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
 	benchmark-checkpoints benchmark-classes benchmark-sharded-classes \
 	benchmark-serving benchmark-against-torch soak fuzz dist clean
@@ -41,6 +41,10 @@ PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 
 test: .venv/installed-test ## Run the default tests
 	.venv/bin/$(PYTEST)
+
+browser: ## Install Chromium (on Debian, as root), in which the search page is tested
+	command -v chromium || command -v chromium-browser || { apt-get update -q \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -q -y chromium; }
 
 test-slow: .venv/installed-test ## Run the tests that take minutes
 	.venv/bin/$(PYTEST) -m slow

@@ -52,6 +52,7 @@ setup(
         "faiss": ["faiss-cpu>=1.15"],
         "gallery": ["lancedb>=0.40"],
         "hub": ["keras-hub>=0.32"],
+        "page": ["starlette>=0.40", "uvicorn>=0.30"],
         "onnx": ["tf2onnx>=1.17"],
         "safetensors": ["safetensors>=0.4"],
         "test": [
@@ -64,6 +65,10 @@ setup(
             "import-linter==2.17",
             "faiss-cpu>=1.15",
             "lancedb>=0.40",
+            "starlette>=0.40",
+            "uvicorn>=0.30",
+            "httpx>=0.27",
+            "playwright>=1.45",
             'keras-hub>=0.32; python_version >= "3.11"',
             "jax>=0.5",
             "torch==2.13.0",

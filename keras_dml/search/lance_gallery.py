@@ -304,6 +304,24 @@ class LanceGallery:
         found = self._table.search().select(list(columns)).to_arrow()
         return {name: as_numpy(found[name]) for name in columns}
 
+    def embedding(self, image_id: str) -> np.ndarray:
+        """The embedding of one image, to search for others like it.
+
+        Args:
+            image_id: its id.
+
+        Returns:
+            (dim,) float32, of length 1.
+
+        Raises:
+            KeyError: if no image has the id.
+        """
+        found = self._table.search().where(f"id = {quoted(image_id)}")
+        rows = as_numpy(found.select(["embedding"]).to_arrow()["embedding"])
+        if not len(rows):
+            raise KeyError(image_id)
+        return rows[0]
+
     def search(
         self,
         embedder: keras.Model,
