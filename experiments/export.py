@@ -11,8 +11,8 @@ ones as they are; TF Serving serves the highest. The signatures are serving_defa
 (packed bits). The second lists the versions. The third writes
 RUN/serving/models.config, by which a server that reads it serves that version, an
 earlier one too, and --serve=latest has it serve the highest again. The last writes
-RUN/serving/embedding.tflite, and --format=onnx RUN/serving/embedding.onnx, which take
-pixels alone.
+RUN/serving/embedding.tflite, --format=litert_int8 embedding_int8.tflite beside it, and
+--format=onnx embedding.onnx, which take pixels alone.
 """
 
 import datetime
@@ -32,8 +32,8 @@ _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "saved_model",
-    ["saved_model", "litert", "onnx"],
-    "What to write; onnx needs the extra onnx.",
+    ["saved_model", "litert", "litert_int8", "onnx"],
+    "What to write; litert_int8 has weights of 8 bits, and onnx needs the extra onnx.",
 )
 _VERSIONS = flags.DEFINE_bool("versions", False, "Lists the versions; exports nothing.")
 _SERVE = flags.DEFINE_string(
@@ -84,12 +84,13 @@ def main(argv: list[str]) -> None:
 def _export_file(embedder, folder, format_name):
     """Writes a LiteRT or ONNX file; gives its path."""
     folder.mkdir(exist_ok=True)
-    if format_name == "litert":
-        file = folder / "embedding.tflite"
-        serving.export_litert(embedder, file)
-    else:
+    if format_name == "onnx":
         file = folder / "embedding.onnx"
         serving.export_onnx(embedder, file)
+        return file
+    int8 = format_name == "litert_int8"
+    file = folder / ("embedding_int8.tflite" if int8 else "embedding.tflite")
+    serving.export_litert(embedder, file, int8)
     return file
 
 

@@ -8,7 +8,7 @@ The rooms, from data to a served model:
 - `training`: what a run needs around `model.fit`;
 - `evaluation`: Recall@K and all else that measures embeddings, exactly;
 - `search`: indexes of neighbors, and galleries of images;
-- `serving`: a SavedModel for TF Serving.
+- `serving`: a SavedModel for TF Serving, LiteRT and ONNX.
 
 `layers`, `losses`, `models` and `optimizers` need Keras alone, on any of its backends,
 and are imported at once, so that saved models find them. The other rooms are imported

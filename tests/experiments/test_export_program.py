@@ -131,18 +131,23 @@ def test_new_version_says_that_another_is_pinned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format_name", "suffix"), [("litert", "tflite"), ("onnx", "onnx")]
+    ("format_name", "name"),
+    [
+        ("litert", "embedding.tflite"),
+        ("litert_int8", "embedding_int8.tflite"),
+        ("onnx", "embedding.onnx"),
+    ],
 )
-def test_other_formats_are_one_file(tmp_path, format_name, suffix):
+def test_other_formats_are_one_file(tmp_path, format_name, name):
     if format_name == "onnx":
         pytest.importorskip("tf2onnx")
     run = make_run(tmp_path / "birds", ("1",))
     add_model(run)
     finished = run_program("export", f"--run={run}", f"--format={format_name}")
     assert finished.returncode == 0, finished.stderr
-    file = run / "serving" / f"embedding.{suffix}"
+    file = run / "serving" / name
     assert finished.stdout == f"{file}\n"
     # What begins a file of each format: FlatBuffers' identifier; the IR version.
     start = file.read_bytes()[:8]
-    assert start[4:] == b"TFL3" if format_name == "litert" else start[:1] == b"\x08"
+    assert start[:1] == b"\x08" if format_name == "onnx" else start[4:] == b"TFL3"
     assert sorted(os.listdir(run / "serving")) == ["1", file.name]

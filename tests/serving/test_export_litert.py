@@ -2,6 +2,7 @@ import importlib
 import os
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -33,6 +34,12 @@ class Interpreted:
         self.interpreter.allocate_tensors()
         # The interpreter has no public list of them.
         return {one["op_name"] for one in self.interpreter._get_ops_details()}
+
+    def dtypes(self, shape):
+        """Those of the tensors of a shape."""
+        self.interpreter.allocate_tensors()
+        details = self.interpreter.get_tensor_details()
+        return {one["dtype"] for one in details if tuple(one["shape"]) == shape}
 
 
 @pytest.mark.parametrize("dim", [16, 11])
@@ -76,6 +83,25 @@ def test_model_in_mixed_precision_is_written_in_float32(tmp_path):
     in_float32 = embedder_of(16)
     in_float32.set_weights(embedder.get_weights())
     assert_same(outputs, in_float32.predict(images, verbose=0))
+
+
+def test_weights_are_in_int8_where_asked_and_embeddings_near(tmp_path):
+    embedder = embedder_of(512)
+    images = photographs(20)
+    dtypes = {}
+    for int8 in (False, True):
+        file = tmp_path / f"{int8}.tflite"
+        export_litert(embedder, file, int8_weights=int8)
+        model = Interpreted(file)
+        outputs = model(images)
+        dtypes[int8] = model.dtypes((512, 12))  # of the linear map's kernel
+    assert dtypes == {False: {np.float32}, True: {np.int8}}
+    embeddings = embedder.predict(images, verbose=0)
+    cosines = np.sum(outputs["embedding"] * embeddings, axis=1)
+    assert 0.995 < cosines.min() < cosines.mean() < 0.999999
+    np.testing.assert_array_equal(
+        outputs["code"], np.packbits(outputs["embedding"] > 0, axis=1)
+    )
 
 
 @pytest.mark.parametrize("write", [export_litert, export_onnx])
