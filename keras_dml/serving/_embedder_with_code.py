@@ -7,6 +7,8 @@ from keras_dml._checks import image_side
 from keras_dml._ops import IS_KERAS_2
 from keras_dml._ops import check_can_export
 
+_OF_16_BITS = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+
 
 def embedder_with_code(embedder: keras.Model, written: str) -> keras.Model:
     """Makes a float32 model with the outputs of the signature `images` of `export`.
@@ -52,17 +54,22 @@ def check_embedder(embedder: keras.Model) -> int:
 
 
 def _in_float32(embedder):
-    """The model, or a copy of it if it computes in another dtype, which has no file."""
-    if all(layer.compute_dtype == "float32" for layer in embedder.layers):
+    """The model, or a copy of it where it computes in 16 bits."""
+    if all(layer.compute_dtype == "float32" for layer in embedder._flatten_layers()):
         return embedder
-
-    def in_float32(layer):
-        config = {**layer.get_config(), "dtype": "float32"}
-        return layer.__class__.from_config(config)
-
-    copy = keras.models.clone_model(embedder, clone_function=in_float32)
+    config = _config_in_float32(keras.saving.serialize_keras_object(embedder))
+    copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
     copy.set_weights(embedder.get_weights())
     return copy
+
+
+def _config_in_float32(config):
+    """Names float32 wherever a configuration names a dtype or policy of 16 bits."""
+    if isinstance(config, dict):
+        return {name: _config_in_float32(value) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_config_in_float32(value) for value in config)
+    return "float32" if config in _OF_16_BITS else config
 
 
 def _packed_signs(embedding):

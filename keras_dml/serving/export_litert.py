@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from typing import Any
 
 import keras
@@ -61,12 +62,10 @@ def export_litert(
         except Exception as error:
             if type(error).__name__ != "ConverterError":
                 raise
+            names = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
             raise ValueError(
-                f"LiteRT has no built-in operator for a part of {embedder.name!r}: "
-                f"{_first_reason(error)}"
+                f"LiteRT has no built-in operator for {', '.join(names)}, which "
+                f"{embedder.name!r} uses."
+                if names
+                else f"LiteRT's converter can't convert {embedder.name!r}: {error}"
             ) from error
-
-
-def _first_reason(error):
-    lines = [line for line in str(error).splitlines() if "error:" in line]
-    return (lines or [str(error)])[0].rpartition("error: ")[2]

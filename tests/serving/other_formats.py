@@ -12,13 +12,15 @@ SIDE = 28
 
 
 def embedder_of(dim, policy="float32"):
-    """A small network with random weights and statistics."""
+    """A small network with random weights and statistics, a part of it a model too."""
     keras.utils.set_random_seed(dim)
     images = keras.Input((SIDE, SIDE, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    x = keras.layers.Conv2D(12, 3, strides=2, dtype=policy)(x)
-    x = keras.layers.BatchNormalization(dtype=policy)(x)
-    x = keras.layers.Dropout(0.5, dtype=policy)(keras.layers.ReLU(dtype=policy)(x))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, dtype=policy)(images)
+    x = keras.layers.Conv2D(12, 3, strides=2, dtype=policy)(x[..., ::-1])
+    inner = keras.Input(x.shape[1:], dtype=x.dtype)
+    y = keras.layers.BatchNormalization(dtype=policy)(inner)
+    y = keras.layers.Dropout(0.5, dtype=policy)(keras.layers.ReLU(dtype=policy)(y))
+    x = keras.Model(inner, y)(x)
     embedder = embedding_model(keras.Model(images, x), dim)
     rng = np.random.default_rng(0)
     for weight in embedder.weights:
