@@ -64,6 +64,18 @@ def test_model_in_mixed_precision_is_written_in_float32(tmp_path):
     assert_same(Session(tmp_path / "embedding.onnx")(images), expected)
 
 
+def test_gelu_of_a_transformer_gives_what_keras_gives(tmp_path):
+    keras.utils.set_random_seed(0)
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Dense(32, "gelu")(keras.layers.Rescaling(1 / 64, -2)(images))
+    x = keras.layers.GlobalAveragePooling2D()(keras.activations.gelu(x))
+    embedder = embedding_model(keras.Model(images, x), 16)
+    export_onnx(embedder, tmp_path / "embedding.onnx")
+    pixels = photographs(5)
+    expected = embedder.predict(pixels, verbose=0)
+    assert_same(Session(tmp_path / "embedding.onnx")(pixels), expected)
+
+
 class LogGamma(keras.layers.Layer):
     """An operator that ONNX does not have."""
 
@@ -79,6 +91,16 @@ def test_what_onnx_has_no_operator_for_is_named(tmp_path):
     x = keras.layers.GlobalAveragePooling2D()(LogGamma()(images))
     embedder = keras.Model(images, x, name="odd")
     with pytest.raises(ValueError, match="no operator for Lgamma, which 'odd' uses"):
+        export_onnx(embedder, tmp_path / "embedding.onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_tensor_that_would_become_an_input_is_named(tmp_path):
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(images)
+    x = x * keras.ops.convert_to_tensor([1.0, 2.0, 3.0])
+    embedder = keras.Model(images, x, name="odd")
+    with pytest.raises(ValueError, match="'odd' holds tensors that Keras makes inputs"):
         export_onnx(embedder, tmp_path / "embedding.onnx")
     assert os.listdir(tmp_path) == []
 
