@@ -3,7 +3,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
-	benchmark-checkpoints benchmark-classes benchmark-sharded-classes \
+	benchmark-checkpoints benchmark-galleries benchmark-classes benchmark-sharded-classes \
 	benchmark-serving benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
@@ -126,6 +126,9 @@ benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through i
 
 benchmark-verification: .venv/installed-test ## Time accept rates over all pairs; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_verification
+
+benchmark-galleries: .venv/installed-test ## Time the search of galleries to 100,000 images; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_galleries
 
 benchmark-checkpoints: .venv/installed-test ## Time checkpoints and Keras's; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_checkpoints

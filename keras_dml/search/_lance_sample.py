@@ -24,8 +24,8 @@ class LanceSample:
     """A sample of a gallery's images with their exact neighbors.
 
     Args:
-        nearest: gives the arrow table of the nearest of an embedding, with `id` and
-            `_distance`, from (embedding, k, nprobes); of exact search for None.
+        nearest: gives ids, classes and distances, (queries, k), from (embeddings, k,
+            nprobes); those of exact search for None.
         table: the gallery's.
         k: neighbors to find.
         seed: draws the images.
@@ -64,36 +64,24 @@ class LanceSample:
             nearest = np.partition(both, self.k, axis=1)[:, : self.k + 1]
         return nearest.max(axis=1)
 
-    def _distances(self, query, nprobes):
-        """(k,) distances of those found, the image itself left out; inf for none."""
-        found = self._nearest(self.queries[query], self.k + 1, nprobes)
-        others = np.array(found["id"].to_pylist()) != self.ids[query]
-        distances = np.sort(found["_distance"].to_numpy()[others])[: self.k]
-        return np.append(distances, np.full(self.k - len(distances), np.inf))
-
     def agreement(self, nprobes: int, target: float) -> tuple[float, bool]:
         """The mean agreement, and whether it reaches the target beyond doubt."""
 
         def shares_of(part):
-            return np.array(
-                [
-                    (
-                        self._distances(query, nprobes)
-                        <= self.reach[query] + _TOLERANCE
-                    ).mean()
-                    for query in range(len(self.ids))[part]
-                ]
-            )
+            names, _, distances = self._nearest(self.queries[part], self.k + 1, nprobes)
+            distances[names == self.ids[part, None]] = np.inf
+            distances = np.sort(distances, axis=1)[:, : self.k]
+            return (distances <= self.reach[part, None] + _TOLERANCE).mean(axis=1)
 
         return judged_agreement(shares_of, len(self.ids), target)
 
     def milliseconds(self, nprobes: int | None) -> float:
         """Milliseconds a query."""
-        queries = range(min(_TIMED_QUERIES, len(self.ids)))
+        queries = self.queries[:_TIMED_QUERIES]
         times = []
         for _ in range(_TIMED_ROUNDS):
             start = time.perf_counter()
             for query in queries:
-                self._distances(query, nprobes)
+                self._nearest(query[None], self.k + 1, nprobes)
             times.append(time.perf_counter() - start)
         return 1000 * statistics.median(times) / len(queries)

@@ -42,6 +42,7 @@ _TABLE = "gallery"
 _CALIBRATION_TABLE = "calibration"
 _FORMAT_VERSION = 1
 _IDS_AT_ONCE = 1000
+_QUERIES_AT_ONCE = 50
 
 
 class LanceGallery:
@@ -397,16 +398,10 @@ class LanceGallery:
         index = None if codes or exact or where else self._current_index()
         nprobes = index and index["nprobes"]
         rows = binary_codes(rows) if codes else unit_rows(rows)
-        shape = (len(rows), min(k, len(self)))
-        names = np.full(shape, "", object)
-        classes = np.full(shape, "", object)
-        scores = np.full(shape, -np.inf, np.float32)
-        for query, row in enumerate(rows if shape[1] else ()):
-            found = self._nearest(row, k, nprobes, codes, where)
-            names[query, : len(found)] = found["id"].to_pylist()
-            classes[query, : len(found)] = found["class"].to_pylist()
-            distances = found["_distance"].to_numpy()
-            scores[query, : len(found)] = (0 if codes else 1) - distances
+        names, classes, distances = self._nearest(
+            rows, min(k, len(self)), nprobes, codes, where
+        )
+        scores = (0 if codes else 1) - distances
         return Matches(names.astype(str), classes.astype(str), scores)
 
     @property
@@ -493,10 +488,35 @@ class LanceGallery:
         """
         self._table.optimize(cleanup_older_than=datetime.timedelta(days=1))
 
-    def _nearest(self, row, k, nprobes, codes=False, where=None):
-        """The arrow table of one query's nearest, by exact search without nprobes."""
+    def _nearest(self, rows, k, nprobes, codes=False, where=None):
+        """Ids, classes and distances, (queries, k); exact search without nprobes.
+
+        Where fewer are found the rest is "" at an infinite distance.
+        """
+        names = np.full((len(rows), k), "", object)
+        classes = names.copy()
+        distances = np.full((len(rows), k), np.inf, np.float32)
+        for start in range(0, len(rows) if k else 0, _QUERIES_AT_ONCE):
+            some = rows[start : start + _QUERIES_AT_ONCE]
+            found = self._found(some, k, nprobes, codes, where)
+            query = np.zeros(len(found), int)
+            if len(some) > 1:
+                query = found["query_index"].to_numpy()
+            distance = found["_distance"].to_numpy()
+            order = np.lexsort((distance, query))
+            query = query[order]
+            place = np.arange(len(found)) - np.searchsorted(query, query)
+            query = start + query
+            names[query, place] = as_numpy(found["id"])[order]
+            classes[query, place] = as_numpy(found["class"])[order]
+            distances[query, place] = distance[order]
+        return names, classes, distances
+
+    def _found(self, rows, k, nprobes, codes, where):
+        """The arrow table of what LanceDB finds for a few queries at once."""
         query = self._table.search(
-            row, vector_column_name="code" if codes else "embedding"
+            rows if len(rows) > 1 else rows[0],
+            vector_column_name="code" if codes else "embedding",
         )
         query = query.distance_type("hamming" if codes else "cosine").limit(k)
         query = query.select(["id", "class", "_distance"])
