@@ -35,6 +35,7 @@ _SHORT = {
     "glyphs": ["--config.epochs=1"],
     "image_folder": [
         "--config.epochs=1",
+        "--config.warmup_epochs=0",
         "--config.image_size=96",
         "--config.resize=110",
         "--config.classes=4",
