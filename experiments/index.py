@@ -81,6 +81,7 @@ def main(argv: list[str]) -> None:
     """Images → embeddings → gallery."""
     del argv
     run = pathlib.Path(_RUN.value)
+    _check_apart(_OUTPUT_DIR.value, _DATA_DIR.value)
     if _KIND.value != _LANCE:
         check_new_folder(_OUTPUT_DIR.value, "--output_dir")
     if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
@@ -94,6 +95,17 @@ def main(argv: list[str]) -> None:
         gallery = _write_sealed(embedder, images, resize)
     agreement = describe_agreement(gallery, _K.value)
     print(f"{_OUTPUT_DIR.value}: {len(gallery):,} images. {agreement}")
+
+
+def _check_apart(output_dir, data_dir):
+    inner, outer = (
+        os.path.join(os.path.realpath(one), "") for one in (output_dir, data_dir)
+    )
+    if inner.startswith(outer):
+        raise ValueError(
+            f"--output_dir={output_dir!r} is inside --data_dir={data_dir!r}, where it "
+            "would be taken for images. Name a folder elsewhere."
+        )
 
 
 def _write_sealed(embedder, images, resize):
@@ -170,6 +182,8 @@ def _open_or_create(embedder, resize):
     side, dim = embedder.input_shape[1], embedder.output_shape[-1]
     folder = pathlib.Path(_OUTPUT_DIR.value)
     is_local = "://" not in _OUTPUT_DIR.value
+    if is_local and folder.is_file():
+        raise FileExistsError(f"--output_dir={_OUTPUT_DIR.value!r} is a file.")
     if is_local and (not folder.exists() or not any(folder.iterdir())):
         return search.LanceGallery.create(
             _OUTPUT_DIR.value,

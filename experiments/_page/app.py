@@ -32,6 +32,7 @@ MOST_PIXELS = 50_000_000
 _HERE = pathlib.Path(__file__).parent
 _IMAGES_A_PAGE = 60
 _FIGURES = ("curves", "retrieval")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; "
@@ -70,7 +71,7 @@ def search_app(
         return HTMLResponse(html.page(title, mode, content))
 
     def like(request):
-        mode, number = _mode(request), request.path_params["number"]
+        mode, number = _mode(request), _number(request)
         try:
             _, class_name = gallery.about(number)
             found = gallery.like(number, mode)
@@ -101,7 +102,7 @@ def search_app(
 
     def image(request):
         try:
-            file = gallery.thumbnail(request.path_params["number"])
+            file = gallery.thumbnail(_number(request))
         except (KeyError, OSError):
             raise HTTPException(404, "this image is gone.") from None
         return Response(
@@ -134,12 +135,15 @@ def search_app(
             content = html.page(title, MODES[0], content)
         return HTMLResponse(content, error.status_code)
 
+    def gone(request, error):
+        return failed(request, HTTPException(503, str(error)))
+
     return Starlette(
         routes=[
             Route("/", index),
-            Route("/like/{number:int}", like),
+            Route("/like/{number}", like),
             Route("/search", search, methods=["POST"]),
-            Route("/image/{number:int}", image),
+            Route("/image/{number}", image),
             Route("/run", about_run),
             Route("/figure/{name}", figure),
             Route("/page.css", own_file("page.css", "text/css")),
@@ -149,7 +153,7 @@ def search_app(
             Middleware(_Headers),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
         ],
-        exception_handlers={HTTPException: failed},
+        exception_handlers={HTTPException: failed, OSError: gone},
     )
 
 
@@ -178,6 +182,13 @@ def _mode(request: Request) -> str:
     return mode
 
 
+def _number(request: Request) -> int:
+    text = request.path_params["number"]
+    if not text.isdecimal() or len(text) > 12:
+        raise HTTPException(404, "no such image in the gallery.")
+    return int(text)
+
+
 def _integer(text):
     try:
         return int(text)
@@ -204,7 +215,7 @@ def _check_image(encoded):
         with warnings.catch_warnings():
             # Pillow's own limit is higher than the one here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as image:
+            with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
                 width, height = image.size
     except Image.DecompressionBombError:
         width = height = MOST_PIXELS

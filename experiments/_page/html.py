@@ -38,7 +38,7 @@ def page(title: str, mode: str, content: str) -> str:
 <h1><a href="/">{html.escape(title)}</a></h1>
 <nav><a href="/">Gallery</a> <a href="/run">Run</a></nav>
 </header>
-<form id="ask" aria-label="Search by image">
+<form id="ask" aria-label="Search by image" autocomplete="off">
 <label id="drop" for="file">
 <img id="shown" alt="" hidden>
 <span>Drop or paste an image, or <b>choose a file</b></span>

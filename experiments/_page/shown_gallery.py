@@ -41,6 +41,8 @@ class ShownGallery:
         self._classes: list[str] = []
         self._numbers: dict[str, int] = {}
         self._one_at_a_time = threading.Lock()
+        # An image of 50 million pixels takes 150 MB.
+        self._decoding = threading.Semaphore(2)
         self.numbers()
 
     def __len__(self) -> int:
@@ -94,7 +96,7 @@ class ShownGallery:
         Raises:
             tf.errors.InvalidArgumentError: if it can't be decoded.
         """
-        with tf.device("CPU"):
+        with self._decoding, tf.device("CPU"):
             return preprocess_image(
                 tf.constant(encoded), self._gallery.image_size, self._gallery.resize
             ).numpy()
@@ -107,6 +109,8 @@ class ShownGallery:
             OSError: if its file is gone, or can't be read any more.
         """
         name, _ = self.about(number)
+        if isinstance(self._gallery, search.LanceGallery) and name not in self._gallery:
+            raise KeyError(number)
         try:
             with Image.open(name) as image:
                 image.draft("RGB", (_THUMBNAIL, _THUMBNAIL))

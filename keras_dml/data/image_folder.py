@@ -127,7 +127,7 @@ def gallery_folder(folder: str | os.PathLike, check_files: bool = True) -> Image
     Raises:
         FileNotFoundError: where `class_folders` raises.
         ValueError: where `class_folders` raises, but for a folder that has images and
-            no class folders.
+            no class folders, and for empty class folders, which are ignored.
 
     Example:
         >>> import os
@@ -139,7 +139,7 @@ def gallery_folder(folder: str | os.PathLike, check_files: bool = True) -> Image
         (('', 'wren'), ['birds/2.png', 'birds/wren/1.png'])
     """
     folder = pathlib.Path(folder)
-    classes = _class_folders(folder, check_files)
+    classes = _class_folders(folder, check_files, may_be_empty=True)
     files = [entry for entry in _visible(folder) if not os.path.isdir(entry.path)]
     without_class = _images_among(files, check_files)
     if without_class:
@@ -152,12 +152,15 @@ def gallery_folder(folder: str | os.PathLike, check_files: bool = True) -> Image
     return _dataset_of(classes)
 
 
-def _class_folders(folder, check_files):
+def _class_folders(folder, check_files, may_be_empty=False):
     """{name of a class: paths of its images}."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}.")
     names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
-    return {name: _images_of(folder / name, check_files) for name in names}
+    classes = {
+        name: _images_of(folder / name, check_files, may_be_empty) for name in names
+    }
+    return {name: images for name, images in classes.items() if images}
 
 
 def _dataset_of(classes):
@@ -177,7 +180,7 @@ def _broken_link(entry):
     return f"{entry.path!r} is a broken link; repair or remove it."
 
 
-def _images_of(folder, check_files):
+def _images_of(folder, check_files, may_be_empty):
     entries = _visible(folder)
     for entry in sorted(entries, key=lambda entry: entry.name):
         if os.path.isdir(entry.path):
@@ -186,7 +189,7 @@ def _images_of(folder, check_files):
                 "the images of a class side by side."
             )
     images = _images_among(entries, check_files)
-    if not images:
+    if not images and not may_be_empty:
         raise ValueError(
             f"class folder {str(folder)!r} has no images ({', '.join(_SUFFIXES)})."
         )

@@ -73,24 +73,27 @@ def scalar_column(values: Any, name: str, kind: Any, rows: int) -> Any:
         rows: how many values there must be.
 
     Raises:
-        ValueError: if there are more or fewer, one is of another type, or an id is
-            empty.
+        ValueError: if there are more or fewer, one is of another type or None, or an
+            id is empty.
     """
     import pyarrow as pa
 
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    values = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in values]
     if len(values) != rows:
         raise ValueError(
             f"{name} must have a value for each of the {rows} images; got "
             f"{len(values)}."
         )
-    try:
-        array = pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise ValueError(f"{name} must hold values of {kind}: {error}") from None
-    if name == "id" and (array.null_count or "" in values):
+    if name == "id" and (None in values or "" in values):
         raise ValueError("ids must not be empty.")
-    return array
+    if None in values:
+        raise ValueError(f"{name} must have a value for each image; got None.")
+    try:
+        # By way of their own type, as floats would be cut to integers otherwise.
+        return pa.array(values, kind if kind == pa.string() else None).cast(kind)
+    except (pa.ArrowException, OverflowError) as error:
+        raise ValueError(f"{name} must hold values of {kind}: {error}") from None
 
 
 def vector_column(rows: np.ndarray) -> Any:

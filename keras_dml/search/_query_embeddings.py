@@ -17,7 +17,6 @@ from keras_dml._checks import image_side
 from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
 from keras_dml.data import preprocess_image
-from keras_dml.data import unreadable_image
 
 _BATCH = 100
 
@@ -121,9 +120,11 @@ def decoded_query(
     try:
         with tf.device("CPU"):
             return preprocess_image(tf.constant(encoded), image_size, resize).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        said = unreadable_image(error) or error.message.partition("\n")[0]
-        raise ValueError(f"can't read the image {name!r}: {said}") from None
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(
+            f"can't read the image {name!r}: it is damaged, or no JPEG, PNG, BMP, GIF "
+            "or WebP file that can be shown."
+        ) from None
 
 
 def _pixels(images, image_size):

@@ -142,6 +142,12 @@ class Gallery:
         Raises:
             ValueError: if embeddings has another width, or k is out of range.
         """
+        embeddings = checked_embeddings(embeddings, "embeddings")
+        if embeddings.dtype == np.uint8 or embeddings.shape[1] != self.dim:
+            raise ValueError(
+                f"embeddings must be floats of shape (queries, {self.dim}); got "
+                f"{embeddings.dtype} of shape {embeddings.shape}."
+            )
         if codes:
             rows, scores = self._codes.search(binary_codes(embeddings), k)
         elif exact:

@@ -119,7 +119,7 @@ class LanceGallery:
                 the name of one that every gallery has.
             ImportError: if LanceDB is not installed.
         """
-        uri = os.fspath(uri)
+        uri = os.path.expanduser(os.fspath(uri))
         about = {
             "format_version": _FORMAT_VERSION,
             "dim": checked_integer(dim, "dim", 1),
@@ -158,7 +158,7 @@ class LanceGallery:
             ValueError: if the table there is no gallery, or damaged.
             ImportError: if LanceDB is not installed.
         """
-        uri = os.fspath(uri)
+        uri = os.path.expanduser(os.fspath(uri))
         database = connect(uri)
         try:
             table = database.open_table(_TABLE)
@@ -241,12 +241,13 @@ class LanceGallery:
                 f"embeddings must be floats of shape (images, {self.dim}); got "
                 f"{rows.dtype} of shape {rows.shape}."
             )
+        _check_not_zero(rows)
         rows = unit_rows(rows)
         classes = [""] * len(rows) if classes is None else classes
-        given = {"id": ids, "class": classes, **(columns or {})}
+        given = {**(columns or {}), "id": ids, "class": classes}
         schema = self._table.schema
         expected = [name for name in schema.names if name not in ("embedding", "code")]
-        if sorted(given) != sorted(expected):
+        if sorted([*(columns or ()), "id", "class"]) != sorted(expected):
             raise ValueError(
                 f"columns must be {expected[2:]}, as the gallery was made with; got "
                 f"{list(columns or ())}."
@@ -275,12 +276,12 @@ class LanceGallery:
         Raises:
             ValueError: if ids is a single string, or holds something else than strings.
         """
-        if isinstance(ids, str) or not all(isinstance(one, str) for one in ids):
+        names = [] if isinstance(ids, str) else list(ids)
+        if isinstance(ids, str) or not all(isinstance(one, str) for one in names):
             raise ValueError(f"ids must be a list of strings; got {ids!r:.200}.")
         before = len(self)
-        ids = list(ids)
-        for start in range(0, len(ids), _IDS_AT_ONCE):
-            some = ", ".join(map(quoted, ids[start : start + _IDS_AT_ONCE]))
+        for start in range(0, len(names), _IDS_AT_ONCE):
+            some = ", ".join(map(quoted, names[start : start + _IDS_AT_ONCE]))
             self._table.delete(f"id IN ({some})")
         return before - len(self)
 
@@ -304,6 +305,10 @@ class LanceGallery:
             )
         found = self._table.search().select(list(columns)).to_arrow()
         return {name: as_numpy(found[name]) for name in columns}
+
+    def __contains__(self, image_id: object) -> bool:
+        """Whether an image has this id."""
+        return self._table.count_rows(f"id = {quoted(image_id)}") > 0
 
     def embedding(self, image_id: str) -> np.ndarray:
         """The embedding of one image, to search for others like it.
@@ -395,6 +400,7 @@ class LanceGallery:
                 f"embeddings must be floats of shape (queries, {self.dim}); got "
                 f"{rows.dtype} of shape {rows.shape}."
             )
+        _check_not_zero(rows)
         index = None if codes or exact or where else self._current_index()
         nprobes = index and index["nprobes"]
         rows = binary_codes(rows) if codes else unit_rows(rows)
@@ -530,7 +536,11 @@ class LanceGallery:
             return query.to_arrow()
         except (ValueError, RuntimeError, OSError) as error:
             if where is None:
-                raise
+                reason = str(error).partition("\n")[0]
+                raise OSError(
+                    f"the gallery at {self.uri!r} can't be read: {reason}. Copy it "
+                    "again, or index the images again."
+                ) from None
             names = [
                 name
                 for name in self._table.schema.names
@@ -544,7 +554,9 @@ class LanceGallery:
     def _current_index(self):
         """The record of the calibrated index, read anew where the table has changed."""
         version = self._table.version
-        if version != self._calibrated_version:
+        # Its record is written after the index, in a table of its own.
+        may_be_new = self._index is None and self._table.list_indices()
+        if version != self._calibrated_version or may_be_new:
             self._index = self._read_index()
             self._calibrated_version = version
         return self._index
@@ -565,6 +577,15 @@ class LanceGallery:
         record = pa.table({"record": [json.dumps(index)]})
         self._database.create_table(_CALIBRATION_TABLE, record, mode="overwrite")
         self._calibrated_version = None
+
+
+def _check_not_zero(rows):
+    zero = ~rows.any(axis=1)
+    if zero.any():
+        raise ValueError(
+            f"row {int(zero.argmax())} of embeddings is all zeros, and so near to "
+            "nothing. Leave that image out."
+        )
 
 
 def holds_lance_gallery(folder: pathlib.Path) -> bool:

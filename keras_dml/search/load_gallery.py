@@ -36,7 +36,7 @@ def load_gallery(folder: str | os.PathLike) -> Gallery | LanceGallery:
         >>> matches.names[0, 0] == os.path.abspath(test.paths[0])
         True
     """
-    uri = os.fspath(folder)
+    uri = os.path.expanduser(os.fspath(folder))
     if "://" in uri or holds_lance_gallery(pathlib.Path(uri)):
         return LanceGallery.open(uri)
     if not (pathlib.Path(uri) / RECORD_FILE).is_file():

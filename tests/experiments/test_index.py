@@ -142,6 +142,22 @@ def other_columns():
     return {"size": [1], "modified": [1]}
 
 
+def test_class_that_is_emptied_is_gone(folder_of_run, photos, tmp_path, capsys):
+    pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
+    update(capsys, folder_of_run, photos, tmp_path / "new", kind="lance")
+    for file in (photos / "b").iterdir():
+        file.unlink()
+    said = update(capsys, folder_of_run, photos, tmp_path / "new", kind="lance")
+    assert "0 new, 0 changed, 2 gone." in said
+
+
+@pytest.mark.parametrize("kind", ["exact", "lance"])
+def test_gallery_among_its_images_is_refused(folder_of_run, photos, capsys, kind):
+    with pytest.raises(ValueError, match=r"--output_dir=.* is inside --data_dir="):
+        update(capsys, folder_of_run, photos, photos / "a" / "new", kind=kind)
+    assert not (photos / "a" / "new").exists()
+
+
 def test_bad_images_of_a_growing_gallery_are_skipped(
     folder_of_run, photos, tmp_path, capsys
 ):
@@ -170,5 +186,7 @@ def test_gallery_of_another_model_or_kind_is_refused(
     update(capsys, folder_of_run, photos, tmp_path / "sealed")
     with pytest.raises(FileExistsError, match="is a sealed gallery; name a new"):
         update(capsys, folder_of_run, photos, tmp_path / "sealed", kind="lance")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(FileNotFoundError, match="no gallery in"):
-        update(capsys, folder_of_run, photos, photos, kind="lance")
+        update(capsys, folder_of_run, photos, tmp_path / "mine", kind="lance")

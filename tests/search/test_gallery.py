@@ -87,6 +87,13 @@ def test_codes_are_searched_by_the_bits_that_differ(folder, embeddings):
         np.testing.assert_array_equal(-differ[query, rows], matches.scores[query])
 
 
+@pytest.mark.parametrize("options", [{}, {"codes": True}, {"exact": True}])
+def test_queries_of_another_width_are_refused(folder, options):
+    for queries in (np.ones((1, 5)), np.ones((1, 6), np.uint8)):
+        with pytest.raises(ValueError, match=r"floats of shape \(queries, 6\)"):
+            load_gallery(folder).search_embeddings(queries, 4, **options)
+
+
 def test_gallery_alone_is_kept(tmp_path, dataset, embeddings):
     is_query = np.arange(40) % 4 == 0
     divided = dataclasses.replace(dataset, is_query=is_query)

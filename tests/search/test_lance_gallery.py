@@ -111,6 +111,9 @@ def test_images_are_replaced_by_their_ids_and_deleted(gallery):
     (found,) = numbers_of(gallery.search_embeddings(queries[:1], 100))
     assert sorted(found) == [n for n in range(70) if n not in (3, 60)]
     assert gallery.delete([]) == 0
+    assert "'5'" in gallery
+    assert gallery.delete(one for one in ["'5'", "'6'"]) == 2
+    assert "'5'" not in gallery
 
 
 def test_columns_are_read_back(gallery):
@@ -159,6 +162,24 @@ def test_empty_gallery_finds_nothing(tmp_path):
             {"columns": {"number": ["x", "y"], "sharp": [True, False]}},
             "number must hold values of int64",
         ),
+        (
+            {"columns": {"number": [1.5, 2.0], "sharp": [True, False]}},
+            "number must hold values of int64",
+        ),
+        (
+            {"columns": {"number": [2**70, 2], "sharp": [True, False]}},
+            "number must hold values of int64",
+        ),
+        (
+            {"columns": {"number": [None, 2], "sharp": [True, False]}},
+            "number must have a value for each image; got None",
+        ),
+        ({"classes": [None, "y"]}, "class must have a value for each image; got None"),
+        (
+            {"columns": {"id": ["c", "d"], "number": [1, 2], "sharp": [True, False]}},
+            r"columns must be \['number', 'sharp'\]",
+        ),
+        ({"embeddings": np.eye(2, 8) * [[1], [0]]}, "row 1 of embeddings is all zeros"),
         ({"embeddings": rows(2, 7)}, r"floats of shape \(images, 8\).*\(2, 7\)"),
         ({"embeddings": np.zeros((2, 8), np.uint8)}, "floats of shape.*uint8"),
         ({"embeddings": np.full((2, 8), np.nan)}, "must be finite"),
@@ -258,6 +279,7 @@ def large(tmp_path):
 def test_calibrated_search_agrees_as_it_says(large):
     assert (large.kind, large.calibration) == ("exact", None)
     reader = load_gallery(large.uri)
+    assert reader.kind == "exact"
     found = large.calibrate(k=10, target=0.9, seed=3)
     assert found == large.calibration == reader.calibration
     assert large.kind == reader.kind == "lance"
@@ -321,3 +343,10 @@ def test_gallery_of_a_killed_writer_is_as_before_or_after(tmp_path, wait):
         _, counts = np.unique(found["class"], return_counts=True)
         assert (counts == 50).all()
         assert len({*found["id"]}) == len(found["id"])
+
+
+def test_damaged_table_is_one_error(gallery):
+    for file in pathlib.Path(gallery.uri).rglob("data/*.lance"):
+        file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(OSError, match=r"the gallery at .* can't be read: "):
+        load_gallery(gallery.uri).search_embeddings(rows(2), 3)
