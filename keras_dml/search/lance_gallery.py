@@ -308,7 +308,7 @@ class LanceGallery:
 
     def __contains__(self, image_id: object) -> bool:
         """Whether an image has this id."""
-        return self._table.count_rows(f"id = {quoted(image_id)}") > 0
+        return self._table.count_rows(f"id = {quoted(str(image_id))}") > 0
 
     def embedding(self, image_id: str) -> np.ndarray:
         """The embedding of one image, to search for others like it.
