@@ -27,7 +27,9 @@ _INDEX = flags.DEFINE_string(
     "index", None, "A gallery that experiments.index wrote. Default: RUN/index."
 )
 _HOST = flags.DEFINE_string(
-    "host", "127.0.0.1", "The address to listen at, as browsers will call it."
+    "host",
+    "127.0.0.1",
+    "The name of this machine, or its IPv4 address, that people type in the browser.",
 )
 _PORT = flags.DEFINE_integer(
     "port", 8000, "The port; 0 takes a free one.", lower_bound=0, upper_bound=65535
@@ -45,6 +47,10 @@ def main(argv: list[str]) -> None:
     from experiments._page.serve import serve
     from experiments._page.shown_gallery import ShownGallery
 
+    if ":" in _HOST.value:
+        raise ValueError(
+            f"--host must be a name or an IPv4 address; got {_HOST.value!r}."
+        )
     run = pathlib.Path(_RUN.value)
     load_run_config(run)
     embedder = load_embedder(run / "embedding.keras")

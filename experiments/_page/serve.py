@@ -11,14 +11,13 @@ def serve(app: Any, host: str, port: int) -> None:
 
     Args:
         app: the application.
-        host: the address.
+        host: the name of this machine or its IPv4 address.
         port: the port; 0 for a free one.
 
     Raises:
         OSError: if nothing can listen there.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -27,9 +26,7 @@ def serve(app: Any, host: str, port: int) -> None:
                 f"can't listen at --host={host} --port={port}: {error.strerror}. Name "
                 "another --port."
             ) from None
-        name = f"[{host}]" if ":" in host else host
-        print(
-            f"http://{name}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True
-        )
+        port = listener.getsockname()[1]
+        print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(app, log_level="warning", server_header=False)
         uvicorn.Server(config).run(sockets=[listener])

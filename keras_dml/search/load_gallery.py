@@ -21,7 +21,8 @@ def load_gallery(folder: str | os.PathLike) -> Gallery | LanceGallery:
             "s3://bucket/photos".
 
     Returns:
-        The gallery. Both kinds are searched alike.
+        The gallery. Both kinds are searched alike, but for conditions, which only a
+        gallery that grows takes.
 
     Raises:
         FileNotFoundError: if there is no gallery there, or a file of it is missing.

@@ -226,6 +226,7 @@ def test_page_follows_a_gallery_that_grows(run, embedder, tmp_path):
         (["--run=nowhere"], "--run='nowhere' is not the folder of a run"),
         ([], "--run must be given"),
         (["--run=nowhere", "--port=-1"], "--port"),
+        (["--run=nowhere", "--host=::1"], "--host must be a name or an IPv4 address"),
     ],
 )
 def test_wrong_argument_is_one_line(arguments, message):
