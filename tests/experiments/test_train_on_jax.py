@@ -52,8 +52,7 @@ def run(photos, tmp_path_factory):
 
 def embeddings_of(folder):
     """What the program indexed on JAX."""
-    (file,) = folder.glob("index/**/rows.npy")
-    return np.load(file)
+    return np.load(folder / "index" / "embeddings.npy")
 
 
 def rows_of_log(folder):
