@@ -11,8 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from keras_dml._checks import checked_embeddings
 from keras_dml._checks import image_side
 from keras_dml._ops import number_of_shards
 from keras_dml._ops import ops
@@ -71,6 +73,26 @@ def check_embedder(embedder: keras.Model, image_size: int, dim: int) -> None:
             f"embeddings of {width}; the gallery was made with {image_size} and {dim}. "
             "Search with the model that it was made with, or index the images again."
         )
+
+
+def checked_rows(embeddings: npt.ArrayLike, what: str, dim: int) -> np.ndarray:
+    """Returns embeddings as an array, once they are known to fit a gallery.
+
+    Args:
+        embeddings: (n, dim) floats.
+        what: what the rows are, for the error message.
+        dim: width of the gallery's embeddings.
+
+    Raises:
+        ValueError: if they are codes, of another width, or not finite.
+    """
+    rows = checked_embeddings(embeddings, "embeddings")
+    if rows.dtype == np.uint8 or rows.shape[1] != dim:
+        raise ValueError(
+            f"embeddings must be floats of shape ({what}, {dim}); got {rows.dtype} of "
+            f"shape {rows.shape}."
+        )
+    return rows
 
 
 def _batches(images, image_size, resize):

@@ -18,6 +18,7 @@ from keras_dml._files import read_sealed_folder
 from keras_dml._files import write_sealed_folder
 from keras_dml.data import ImageDataset
 from keras_dml.evaluation import binary_codes
+from keras_dml.search._query_embeddings import checked_rows
 from keras_dml.search._query_embeddings import query_embeddings
 from keras_dml.search.exact_neighbors import ExactNeighbors
 from keras_dml.search.load_neighbors import load_neighbors
@@ -142,12 +143,7 @@ class Gallery:
         Raises:
             ValueError: if embeddings has another width, or k is out of range.
         """
-        embeddings = checked_embeddings(embeddings, "embeddings")
-        if embeddings.dtype == np.uint8 or embeddings.shape[1] != self.dim:
-            raise ValueError(
-                f"embeddings must be floats of shape (queries, {self.dim}); got "
-                f"{embeddings.dtype} of shape {embeddings.shape}."
-            )
+        embeddings = checked_rows(embeddings, "queries", self.dim)
         if codes:
             rows, scores = self._codes.search(binary_codes(embeddings), k)
         elif exact:

@@ -17,7 +17,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from keras_dml._checks import checked_embeddings
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_number
 from keras_dml._similarity import unit_rows
@@ -31,6 +30,7 @@ from keras_dml.search._lance_table import quoted
 from keras_dml.search._lance_table import scalar_column
 from keras_dml.search._lance_table import vector_column
 from keras_dml.search._least_effort import least_effort
+from keras_dml.search._query_embeddings import checked_rows
 from keras_dml.search._query_embeddings import query_embeddings
 from keras_dml.search.matches import Matches
 from keras_dml.search.neighbors import Calibration
@@ -235,12 +235,7 @@ class LanceGallery:
         """
         import pyarrow as pa
 
-        rows = checked_embeddings(embeddings, "embeddings")
-        if rows.dtype == np.uint8 or rows.shape[1] != self.dim:
-            raise ValueError(
-                f"embeddings must be floats of shape (images, {self.dim}); got "
-                f"{rows.dtype} of shape {rows.shape}."
-            )
+        rows = checked_rows(embeddings, "images", self.dim)
         _check_not_zero(rows)
         rows = unit_rows(rows)
         classes = [""] * len(rows) if classes is None else classes
@@ -394,12 +389,7 @@ class LanceGallery:
                 k is out of range.
         """
         k = checked_integer(k, "k", 1)
-        rows = checked_embeddings(embeddings, "embeddings")
-        if rows.dtype == np.uint8 or rows.shape[1] != self.dim:
-            raise ValueError(
-                f"embeddings must be floats of shape (queries, {self.dim}); got "
-                f"{rows.dtype} of shape {rows.shape}."
-            )
+        rows = checked_rows(embeddings, "queries", self.dim)
         _check_not_zero(rows)
         index = None if codes or exact or where else self._current_index()
         nprobes = index and index["nprobes"]
@@ -454,7 +444,9 @@ class LanceGallery:
             raise ValueError(f"a gallery of {count} images can't be calibrated.")
         partitions = max(1, round(count**0.5))
         name = f"embedding_{secrets.token_hex(4)}"
-        old = [one.name for one in self._table.list_indices()]
+        # Of two indexes Lance may search either; without its own, search is exact.
+        for old in self._table.list_indices():
+            self._table.drop_index(old.name)
         self._table.create_index(
             "embedding",
             config=IvfFlat(distance_type="cosine", num_partitions=partitions),
@@ -483,8 +475,6 @@ class LanceGallery:
                 "calibration": dataclasses.asdict(calibration),
             }
         )
-        for one in old:
-            self._table.drop_index(one)
         return calibration
 
     def optimize(self) -> None:
