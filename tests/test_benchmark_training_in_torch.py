@@ -4,7 +4,7 @@ from tests import fork_server
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["frozen_epochs=1", "loss=cos_face"])
+@pytest.mark.parametrize("setting", ["batch_norm=frozen", "loss=cos_face"])
 def test_settings_that_one_side_would_not_have_are_refused(setting):
     pytest.importorskip("torch")
     pytest.importorskip("pytorch_metric_learning")

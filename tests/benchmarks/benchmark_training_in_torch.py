@@ -10,8 +10,9 @@ python -m tests.benchmarks.benchmark_training_in_torch \
 or on photographs with
 
 python -m tests.benchmarks.benchmark_training_in_torch \
-    --config=experiments/configs/cars196.py --config.data.loader=image_folder \
-    --config.trunk=efficientnet_lite0 --config.dim=1280 --data_dir=FOLDER
+    --config=experiments/configs/image_folder_paper.py --config.dim=1280 \
+    --config.trunk=efficientnet_lite0 --config.classes=3 --config.images_per_class=25 \
+    --data_dir=FOLDER
 """
 
 import statistics
