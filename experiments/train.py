@@ -17,8 +17,9 @@ Any setting of the config file can be overridden, as with --config.epochs=5
   config.json        the settings
   checkpoints/       what the run goes on from; may be deleted when it is finished
   log.csv            loss and recall after each epoch
+  tensorboard/       the same, for TensorBoard, and the test embeddings with thumbnails
+                     for its Embedding Projector
   bad_images.txt     with --on_bad_image=skip: images that took no part, and why
-  tensorboard/       the same, for TensorBoard
 
 A loss that becomes infinite or NaN ends the run with exit code 2 and a line that names
 the step, the learning rate and the newest good checkpoint; nothing is saved after it.
@@ -215,6 +216,9 @@ def _write_results(config, run, trunk, embedder, test, history, untrained):
         table,
         config.seed,
         _in_logs(untrained),
+    )
+    training.write_projector(
+        run / "tensorboard" / "train", embeddings, test, config.seed
     )
     write_json(run / "metrics.json", metrics)
     print(f"\nRetrieval on the test classes, %\n{table}\n\n{run}/report/index.html")

@@ -7,12 +7,13 @@ that start as class means, for pretrained trunks, and a folder for the run
 which only the new layers learn, `StopOnNonFiniteLoss`, which ends a training that
 diverged, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
 `_state.py` hold what it saves). After it: a page of figures (`report.py`, which needs
-matplotlib).
+matplotlib) and the embeddings for TensorBoard (`projector.py`).
 """
 
 from keras_dml.training.freeze_batch_norm import freeze_batch_norm
 from keras_dml.training.freeze_trunk import FreezeTrunk
 from keras_dml.training.imprint_class_weights import imprint_class_weights
+from keras_dml.training.projector import write_projector
 from keras_dml.training.report import write_report
 from keras_dml.training.resume import Resume
 from keras_dml.training.run_directory import EpochLog
@@ -35,5 +36,6 @@ __all__ = [
     "mirrored_strategy",
     "new_run_directory",
     "step_decay",
+    "write_projector",
     "write_report",
 ]

@@ -66,6 +66,7 @@ def test_run_directory_holds_everything(run):
     }
     assert (folder / "serving" / "1" / "saved_model.pb").is_file()
     assert list(folder.glob("tensorboard/train/events.*"))
+    assert (folder / "tensorboard/train/projector_config.pbtxt").is_file()
 
 
 def test_metrics_have_the_documented_shape_and_equal_the_models_own(run, photos):
