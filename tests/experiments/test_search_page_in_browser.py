@@ -1,24 +1,20 @@
 """The search page as people use it, in Chromium."""
 
-import pathlib
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from tests.experiments.page_gallery import write_run
+from tests.experiments.served_page import chromium
+from tests.experiments.served_page import needs_chromium
+from tests.experiments.served_page import served_page
+from tests.experiments.served_page import shown_classes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="drives Chromium")
 sync_api.expect.set_options(timeout=60_000)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: make browser"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -34,41 +30,22 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(root):
     """Where the program serves the page."""
-    program = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "experiments.search_page"),
-            *(f"--run={root / 'run'}", "--port=0", "--k=6"),
-        ],
-        cwd=pathlib.Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield re.match(r"(http://127\.0\.0\.1:\d+) ", program.stdout.readline())[1]
-    finally:
-        program.terminate()
-        program.wait(30)
-        program.stdout.close()
+    with served_page(f"--run={root / 'run'}", "--k=6") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with sync_api.sync_playwright() as playwright:
-        # Without its sandbox, which a container lets nobody make.
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
+def browser():
+    with sync_api.sync_playwright() as playwright, chromium(playwright) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["desk", "phone"])
-def page(request, chromium, address):
+def page(request, browser, address):
     """The page on a screen; it must ask no other server, and log no error."""
     sizes = {"desk": (1100, 900), "phone": (380, 760)}
     width, height = sizes[request.param]
-    page = chromium.new_page(viewport={"width": width, "height": height})
+    page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(60_000)
     faults, asked = [], []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -83,11 +60,6 @@ def page(request, chromium, address):
     page.close()
 
 
-def classes_of(page):
-    page.wait_for_selector("#found .score")
-    return page.locator("#found .images .class").all_inner_texts()
-
-
 def test_gallery_is_shown_with_its_images(page):
     page.wait_for_load_state("networkidle")
     images = page.locator("#found .images img")
@@ -99,7 +71,7 @@ def test_gallery_is_shown_with_its_images(page):
 
 def test_chosen_image_finds_its_like_and_is_compared_otherwise(page, root):
     page.set_input_files("#file", root / "red.png")
-    assert classes_of(page)[:5] == ["red"] * 5
+    assert shown_classes(page)[:5] == ["red"] * 5
     assert page.locator("#shown").is_visible()
     score = page.locator("#found .score").first
     assert float(score.inner_text()) > 0.9
@@ -112,14 +84,14 @@ def test_chosen_image_finds_its_like_and_is_compared_otherwise(page, root):
 def test_image_of_the_gallery_is_clicked_through(page):
     page.locator("#found .images a").nth(12).click()
     page.wait_for_url("**/like/12?by=cosine")
-    first = classes_of(page)
+    first = shown_classes(page)
     assert first[:4] == [first[0]] * 4
     page.get_by_label("Exact cosine").check()
     page.wait_for_url("**/like/12?by=exact")
-    assert classes_of(page) == first
+    assert shown_classes(page) == first
     page.locator("#found .images a").first.click()
     page.wait_for_url(re.compile(r"/like/\d+\?by=exact$"))
-    assert classes_of(page)[:4] == first[:4]
+    assert shown_classes(page)[:4] == first[:4]
 
 
 def test_pasted_and_dropped_images_are_searched_for(page, root):
@@ -143,7 +115,7 @@ def test_hostile_file_is_a_message_and_the_page_goes_on(page, root):
     page.wait_for_selector("#found .message")
     assert page.locator("#found .images").count() == 0
     page.set_input_files("#file", root / "red.png")
-    assert classes_of(page)[0] == "red"
+    assert shown_classes(page)[0] == "red"
 
 
 def test_keyboard_alone_is_enough(page, root):
@@ -159,7 +131,7 @@ def test_keyboard_alone_is_enough(page, root):
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(root / "red.png")
-    assert classes_of(page)[0] == "red"
+    assert shown_classes(page)[0] == "red"
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     sync_api.expect(page.locator("#found .score").first).to_have_text("0")

@@ -1,5 +1,6 @@
 """What the tests of LiteRT and of ONNX share."""
 
+import importlib
 import io
 
 import keras
@@ -54,3 +55,43 @@ def assert_same(outputs, embeddings):
     np.testing.assert_array_equal(bits[:, :dim][away], (embeddings > 0)[away])
     assert not bits[:, dim:].any()
     assert np.mean(away) > 0.9
+
+
+class Interpreted:
+    """A LiteRT model as an app runs it."""
+
+    def __init__(self, file):
+        # Not at the top, as it takes seconds.
+        interpreter = importlib.import_module("ai_edge_litert.interpreter")
+        self.interpreter = interpreter.Interpreter(str(file), num_threads=1)
+        (self.signature,) = self.interpreter.get_signature_list().values()
+
+    def __call__(self, images):
+        return self.interpreter.get_signature_runner()(images=images)
+
+    def operators(self):
+        self.interpreter.allocate_tensors()
+        # The interpreter has no public list of them.
+        return {one["op_name"] for one in self.interpreter._get_ops_details()}
+
+    def dtypes(self, shape):
+        """Those of the tensors of a shape."""
+        self.interpreter.allocate_tensors()
+        details = self.interpreter.get_tensor_details()
+        return {one["dtype"] for one in details if tuple(one["shape"]) == shape}
+
+
+class Session:
+    """An ONNX model in ONNX Runtime."""
+
+    def __init__(self, file):
+        # Not at the top, as LiteRT's tests run without it.
+        onnxruntime = importlib.import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(file, options)
+
+    def __call__(self, images):
+        names = [output.name for output in self.session.get_outputs()]
+        arrays = self.session.run(names, {"images": images})
+        return dict(zip(names, arrays, strict=True))

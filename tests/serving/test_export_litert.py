@@ -1,4 +1,3 @@
-import importlib
 import os
 
 import keras
@@ -11,35 +10,12 @@ from keras_dml.models import trunk
 from keras_dml.serving import export_litert
 from keras_dml.serving import export_onnx
 from tests.serving.other_formats import SIDE
+from tests.serving.other_formats import Interpreted
 from tests.serving.other_formats import assert_same
 from tests.serving.other_formats import embedder_of
 from tests.serving.other_formats import photographs
 
 pytest.importorskip("ai_edge_litert")
-
-
-class Interpreted:
-    """A LiteRT model as an app runs it."""
-
-    def __init__(self, file):
-        # Not at the top, as it takes seconds.
-        interpreter = importlib.import_module("ai_edge_litert.interpreter")
-        self.interpreter = interpreter.Interpreter(str(file), num_threads=1)
-        (self.signature,) = self.interpreter.get_signature_list().values()
-
-    def __call__(self, images):
-        return self.interpreter.get_signature_runner()(images=images)
-
-    def operators(self):
-        self.interpreter.allocate_tensors()
-        # The interpreter has no public list of them.
-        return {one["op_name"] for one in self.interpreter._get_ops_details()}
-
-    def dtypes(self, shape):
-        """Those of the tensors of a shape."""
-        self.interpreter.allocate_tensors()
-        details = self.interpreter.get_tensor_details()
-        return {one["dtype"] for one in details if tuple(one["shape"]) == shape}
 
 
 @pytest.mark.parametrize("dim", [16, 11])

@@ -9,26 +9,13 @@ from keras_dml.models import embedding_model
 from keras_dml.models import trunk
 from keras_dml.serving import export_onnx
 from tests.serving.other_formats import SIDE
+from tests.serving.other_formats import Session
 from tests.serving.other_formats import assert_same
 from tests.serving.other_formats import embedder_of
 from tests.serving.other_formats import photographs
 
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
-
-
-class Session:
-    """An ONNX model in ONNX Runtime."""
-
-    def __init__(self, file):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(file, options)
-
-    def __call__(self, images):
-        names = [output.name for output in self.session.get_outputs()]
-        arrays = self.session.run(names, {"images": images})
-        return dict(zip(names, arrays, strict=True))
 
 
 @pytest.mark.parametrize("dim", [16, 11])
