@@ -37,10 +37,13 @@ from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import search
 from keras_dml._files import check_new_folder
+from keras_dml._similarity import unit_rows
 
 _LANCE = "lance"
 _AT_ONCE = 1000
 _EXACT_UP_TO = 20_000
+_TRIED = 4
+_SAME = 0.98  # cosine; the same weights in half precision reach 0.999
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
@@ -145,6 +148,7 @@ def _update(embedder, images, resize):
     is_new = np.array(
         [known.get(one) != stat for one, stat in zip(ids, stats, strict=True)]
     )
+    _check_same_model(gallery, embedder, images, ids, np.flatnonzero(~is_new))
     above = os.path.join(os.path.abspath(_DATA_DIR.value), "")
     gone = [one for one in set(known) - set(ids) if one.startswith(above)]
     new = np.flatnonzero(is_new)
@@ -207,6 +211,24 @@ def _open_or_create(embedder, resize):
             "Name a new folder."
         )
     return gallery
+
+
+def _check_same_model(gallery, embedder, images, ids, unchanged):
+    """Embeds some images again that are as they were when the gallery was made."""
+    tried = unchanged[:_TRIED]
+    bad = find_bad_images(_rows_of(images, tried)) if len(tried) else {}
+    tried = np.array([row for row in tried if images.paths[row] not in bad], int)
+    if not len(tried):
+        return
+    again = _rows_of(images, tried)
+    embeddings = evaluation.embed(embedder, again, gallery.resize, verbose=0)
+    kept = [gallery.embedding(ids[row]) for row in tried]
+    if np.einsum("ij,ij->i", unit_rows(embeddings), kept).max() < _SAME:
+        raise ValueError(
+            f"--output_dir={_OUTPUT_DIR.value!r} holds embeddings of another model "
+            f"than that of --run={_RUN.value!r}, or it was trained again since; they "
+            "can't be compared. Name a new folder."
+        )
 
 
 def _rows_of(images, rows):

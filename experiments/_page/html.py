@@ -8,6 +8,11 @@ _MODES = {
     "code": "Binary code",
     "exact": "Exact cosine",
 }
+_SCALES = {
+    "cosine": "Cosine similarity: 1 is the same.",
+    "code": "Minus the number of bits that differ: 0 is the same.",
+    "exact": "Cosine similarity to every image: 1 is the same.",
+}
 
 
 def page(title: str, mode: str, content: str) -> str:
@@ -81,7 +86,10 @@ def matches(
         f'<span class="class">{html.escape(class_name)}</span></a></li>'
         for one, class_name, score in found
     )
-    return f'<h2>{html.escape(heading)}</h2>{asked}<ol class="images">{items}</ol>'
+    return (
+        f"<h2>{html.escape(heading)}</h2>{asked}<p>{_SCALES[mode]}</p>"
+        f'<ol class="images">{items}</ol>'
+    )
 
 
 def gallery(

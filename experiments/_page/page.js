@@ -47,6 +47,25 @@ async function search() {
   }
 }
 
+// The same page compared otherwise; loading it anew would take the focus away.
+async function compare(here) {
+  const number = ++asked;
+  try {
+    const page = new DOMParser().parseFromString(
+      await (await fetch(here)).text(),
+      "text/html",
+    );
+    if (number === asked) {
+      found.replaceChildren(...page.getElementById("found").childNodes);
+      history.replaceState(null, "", here);
+    }
+  } catch (error) {
+    if (number === asked) {
+      show("The server does not answer. Is it still running?");
+    }
+  }
+}
+
 function take(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) || files[0];
   if (file) {
@@ -77,6 +96,6 @@ form.addEventListener("change", (event) => {
   } else {
     const here = new URL(location.href);
     here.searchParams.set("by", mode());
-    location.assign(here);
+    compare(here);
   }
 });

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 METADATA = b"keras_dml"
 """Where the table's schema says what the gallery is of."""
 
-_OWN_COLUMNS = ("id", "class", "embedding", "code")
+_TAKEN = ("id", "class", "embedding", "code", "query_index")
 _NO_LANCEDB = 'a gallery that grows needs LanceDB: pip install "keras_dml[gallery]"'
 
 
@@ -20,6 +21,7 @@ def connect(uri: str) -> Any:
 
     Raises:
         ImportError: if LanceDB is not installed.
+        ValueError: if LanceDB knows no such kind of storage.
     """
     # It logs what is no fault, such as that a table is made anew.
     os.environ.setdefault("LANCEDB_LOG", "error")
@@ -29,6 +31,11 @@ def connect(uri: str) -> Any:
         raise ImportError(_NO_LANCEDB) from None
     # So that each search sees what other processes have committed.
     return lancedb.connect(uri, read_consistency_interval=datetime.timedelta(0))
+
+
+def first_line(error: Exception) -> str:
+    """What LanceDB says, without the place in its source."""
+    return re.split(r"\n|, /\S*\.rs:", str(error))[0]
 
 
 def gallery_schema(about: Mapping[str, Any], columns: Mapping[str, type]) -> Any:
@@ -48,10 +55,12 @@ def gallery_schema(about: Mapping[str, Any], columns: Mapping[str, type]) -> Any
         raise ImportError(_NO_LANCEDB) from None
     types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     for name, kind in columns.items():
-        if not isinstance(name, str) or name in _OWN_COLUMNS or kind not in types:
+        is_name = isinstance(name, str) and re.fullmatch(r"[^\W_][^.`\n]*", name)
+        if not is_name or name in _TAKEN or kind not in types:
             raise ValueError(
-                f"columns must be names other than {', '.join(_OWN_COLUMNS)}, each "
-                f"with str, int, float or bool; got {name!r}: {kind!r}."
+                f"columns must be names that start with a letter or digit and have no "
+                f"point or backtick, other than {', '.join(_TAKEN)}, each with str, "
+                f"int, float or bool; got {name!r}: {kind!r}."
             )
     fields = [
         pa.field("id", pa.string(), nullable=False),

@@ -25,6 +25,7 @@ from keras_dml.search._lance_sample import LanceSample
 from keras_dml.search._lance_table import METADATA
 from keras_dml.search._lance_table import as_numpy
 from keras_dml.search._lance_table import connect
+from keras_dml.search._lance_table import first_line
 from keras_dml.search._lance_table import gallery_schema
 from keras_dml.search._lance_table import quoted
 from keras_dml.search._lance_table import scalar_column
@@ -115,8 +116,8 @@ class LanceGallery:
 
         Raises:
             FileExistsError: if there is a gallery already, or the folder holds files.
-            ValueError: if a number is out of range, or a column has another type, or
-                the name of one that every gallery has.
+            ValueError: if a number is out of range, a column has another type or a name
+                that can't be, or LanceDB knows no such kind of storage.
             ImportError: if LanceDB is not installed.
         """
         uri = os.path.expanduser(os.fspath(uri))
@@ -126,6 +127,8 @@ class LanceGallery:
             "image_size": checked_integer(image_size, "image_size", 1),
             "resize": checked_integer(resize, "resize", image_size),
         }
+        if not isinstance(columns, Mapping | None):
+            raise ValueError(f"columns must be a dict of types; got {columns!r:.200}.")
         schema = gallery_schema(about, columns or {})
         folder = pathlib.Path(uri)
         if "://" not in uri and folder.exists() and any(folder.iterdir()):
@@ -155,7 +158,8 @@ class LanceGallery:
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if the table there is no gallery, or damaged.
+            OSError: if it is damaged.
+            ValueError: if the table there is no gallery.
             ImportError: if LanceDB is not installed.
         """
         uri = os.path.expanduser(os.fspath(uri))
@@ -163,7 +167,9 @@ class LanceGallery:
         try:
             table = database.open_table(_TABLE)
         except (ValueError, RuntimeError) as error:
-            raise FileNotFoundError(f"no gallery at {uri!r}: {error}") from None
+            if "was not found" in str(error):
+                raise FileNotFoundError(f"there is no gallery at {uri!r}.") from None
+            raise _unreadable(uri, error) from None
         try:
             return cls(uri, database, table)
         except (KeyError, TypeError, ValueError) as error:
@@ -526,19 +532,15 @@ class LanceGallery:
             return query.to_arrow()
         except (ValueError, RuntimeError, OSError) as error:
             if where is None:
-                reason = str(error).partition("\n")[0]
-                raise OSError(
-                    f"the gallery at {self.uri!r} can't be read: {reason}. Copy it "
-                    "again, or index the images again."
-                ) from None
+                raise _unreadable(self.uri, error) from None
             names = [
                 name
                 for name in self._table.schema.names
                 if name not in ("embedding", "code")
             ]
-            reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"where={where!r} is no condition on the columns {names}: {reason}"
+                f"where={where!r} is no condition on the columns {names}: "
+                f"{first_line(error)}"
             ) from None
 
     def _current_index(self):
@@ -567,6 +569,13 @@ class LanceGallery:
         record = pa.table({"record": [json.dumps(index)]})
         self._database.create_table(_CALIBRATION_TABLE, record, mode="overwrite")
         self._calibrated_version = None
+
+
+def _unreadable(uri, error):
+    return OSError(
+        f"the gallery at {uri!r} can't be read: {first_line(error)}. Copy it again, or "
+        "index the images again."
+    )
 
 
 def _check_not_zero(rows):

@@ -61,9 +61,13 @@ def test_output_that_cannot_be_made_is_refused_before_anything_is_read(tmp_path)
 
 @pytest.fixture(scope="module")
 def folder_of_run(tmp_path_factory):
-    """What index and search need of a run."""
-    folder = tmp_path_factory.mktemp("run")
-    keras.utils.set_random_seed(0)
+    return make_run(tmp_path_factory.mktemp("runs") / "run", seed=0)
+
+
+def make_run(folder, seed):
+    """Writes what index and search need of a run."""
+    folder.mkdir()
+    keras.utils.set_random_seed(seed)
     images = keras.Input((14, 14, 3))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     keras.Model(images, keras.layers.Dense(8)(x)).save(folder / "embedding.keras")
@@ -183,6 +187,13 @@ def test_gallery_of_another_model_or_kind_is_refused(
     LanceGallery.create(tmp_path / "other", 9, 14, 16, {"size": int, "modified": int})
     with pytest.raises(ValueError, match=r"of 9 dimensions and images of 14 pixels"):
         update(capsys, folder_of_run, photos, tmp_path / "other", kind="lance")
+    update(capsys, folder_of_run, photos, tmp_path / "same", kind="lance")
+    retrained = tmp_path / "retrained"
+    make_run(retrained, seed=1)
+    write_noise(photos / "b" / "7.png", np.random.default_rng(7))
+    with pytest.raises(ValueError, match="holds embeddings of another model than"):
+        update(capsys, retrained, photos, tmp_path / "same", kind="lance")
+    assert len(load_gallery(tmp_path / "same")) == 6
     update(capsys, folder_of_run, photos, tmp_path / "sealed")
     with pytest.raises(FileExistsError, match="is a sealed gallery; name a new"):
         update(capsys, folder_of_run, photos, tmp_path / "sealed", kind="lance")

@@ -65,6 +65,7 @@ def test_image_that_is_sent_finds_those_of_its_color(client, mode):
     assert len(names) == 6
     assert list(scores) == sorted(scores, reverse=True)
     assert (max(scores) <= 0) == (mode == "code")
+    assert ("bits that differ" in answer.text) == (mode == "code")
 
 
 def test_image_of_the_gallery_finds_others_like_it(client, gallery):

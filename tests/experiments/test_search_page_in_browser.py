@@ -88,6 +88,7 @@ def test_image_of_the_gallery_is_clicked_through(page):
     assert first[:4] == [first[0]] * 4
     page.get_by_label("Exact cosine").check()
     page.wait_for_url("**/like/12?by=exact")
+    sync_api.expect(page.get_by_label("Exact cosine")).to_be_focused()
     assert shown_classes(page) == first
     page.locator("#found .images a").first.click()
     page.wait_for_url(re.compile(r"/like/\d+\?by=exact$"))

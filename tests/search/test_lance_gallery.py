@@ -1,4 +1,5 @@
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -206,7 +207,12 @@ def test_ids_to_delete_are_a_list_of_strings(gallery, ids):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": str}, "columns must be names other than id, class"),
+        ({"id": str}, "other than id, class, embedding, code, query_index, each"),
+        ({"query_index": int}, "other than id, class, embedding, code, query_index"),
+        ({"_distance": int}, "names that start with a letter or digit"),
+        ({"": int}, "names that start with a letter or digit"),
+        ({"a.b": int}, "and have no point"),
+        (["year"], "columns must be a dict of types; got"),
         ({"when": bytes}, "with str, int, float or bool; got 'when'"),
     ],
 )
@@ -232,8 +238,18 @@ def test_other_tables_and_nothing_are_refused(tmp_path):
     lancedb.connect(tmp_path / "other").create_table("gallery", [{"x": 1}])
     with pytest.raises(ValueError, match="is not one that LanceGallery made"):
         load_gallery(tmp_path / "other")
-    with pytest.raises(FileNotFoundError, match="no gallery at"):
+    with pytest.raises(FileNotFoundError, match="there is no gallery at"):
         LanceGallery.open(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="scheme: 'floppy'"):
+        LanceGallery.create("floppy://a", 8, 14, 16)
+
+
+def test_damaged_table_is_said_to_be_one(tmp_path, gallery):
+    shutil.copytree(gallery.uri, tmp_path / "copy")
+    for file in (tmp_path / "copy" / "gallery.lance").rglob("*.manifest"):
+        file.write_bytes(b"junk")
+    with pytest.raises(OSError, match=r"copy' can't be read: .* Copy it again, or ind"):
+        LanceGallery.open(tmp_path / "copy")
 
 
 def test_missing_lancedb_is_said(tmp_path, monkeypatch):
