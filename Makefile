@@ -140,8 +140,10 @@ benchmark-sharded-classes: .venv/installed-test ## Time class weights split over
 	KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		.venv/bin/python -m tests.benchmarks.benchmark_sharded_classes
 
+# By default glibc gives large blocks back to the system at once, and PyTorch, which
+# frees its tensors, would spend half its time on getting them anew.
 benchmark-extraction: .venv/installed-test ## Time the embedding of a folder, here and in PyTorch
-	.venv/bin/python -m tests.benchmarks.benchmark_extraction
+	MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=2000000000 .venv/bin/python -m tests.benchmarks.benchmark_extraction
 
 benchmark-serving: .venv/installed-test ## Time the exported model, from bytes and from pixels
 	.venv/bin/python -m tests.benchmarks.benchmark_serving
