@@ -20,6 +20,7 @@ images, and above that through an index that is calibrated too.
 """
 
 import importlib.util
+import itertools
 import os
 import pathlib
 
@@ -38,6 +39,7 @@ from keras_dml import evaluation
 from keras_dml import search
 from keras_dml._files import check_new_folder
 from keras_dml._similarity import unit_rows
+from keras_dml.search.lance_gallery import holds_lance_gallery
 
 _LANCE = "lance"
 _AT_ONCE = 1000
@@ -86,11 +88,18 @@ def main(argv: list[str]) -> None:
     run = pathlib.Path(_RUN.value)
     _check_apart(_OUTPUT_DIR.value, _DATA_DIR.value)
     if _KIND.value != _LANCE:
+        if holds_lance_gallery(pathlib.Path(_OUTPUT_DIR.value)):
+            raise FileExistsError(
+                f"--output_dir={_OUTPUT_DIR.value!r} is a gallery that grows. "
+                "--kind=lance updates it, or name a new folder."
+            )
         check_new_folder(_OUTPUT_DIR.value, "--output_dir")
     if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
         raise ImportError('--kind=hnsw needs faiss: pip install "keras_dml[faiss]"')
     resize = load_run_config(run)["resize"]
-    images = data.gallery_folder(_DATA_DIR.value, check_files=not skips_bad_images())
+    # Without links on the way, so that an image has one name however it is reached.
+    folder = os.path.realpath(_DATA_DIR.value)
+    images = data.gallery_folder(folder, check_files=not skips_bad_images())
     embedder = load_embedder(run / "embedding.keras")
     if _KIND.value == _LANCE:
         gallery = _update(embedder, images, resize)
@@ -148,8 +157,8 @@ def _update(embedder, images, resize):
     is_new = np.array(
         [known.get(one) != stat for one, stat in zip(ids, stats, strict=True)]
     )
-    _check_same_model(gallery, embedder, images, ids, np.flatnonzero(~is_new))
-    above = os.path.join(os.path.abspath(_DATA_DIR.value), "")
+    _check_same_model(gallery, embedder, known)
+    above = os.path.join(os.path.realpath(_DATA_DIR.value), "")
     gone = [one for one in set(known) - set(ids) if one.startswith(above)]
     new = np.flatnonzero(is_new)
     bad = {}
@@ -202,6 +211,13 @@ def _open_or_create(embedder, resize):
             f"--output_dir={_OUTPUT_DIR.value!r} is a sealed gallery; name a new "
             "folder for one that grows."
         )
+    missing = {"size", "modified"} - set(gallery.columns)
+    if missing:
+        raise ValueError(
+            f"--output_dir={_OUTPUT_DIR.value!r} was made without the columns "
+            f"{', '.join(sorted(missing))}, by which changed files are known. Name a "
+            "new folder."
+        )
     made_with = (gallery.dim, gallery.image_size, gallery.resize)
     if made_with != (dim, side, resize):
         raise ValueError(
@@ -213,16 +229,19 @@ def _open_or_create(embedder, resize):
     return gallery
 
 
-def _check_same_model(gallery, embedder, images, ids, unchanged):
-    """Embeds some images again that are as they were when the gallery was made."""
-    tried = unchanged[:_TRIED]
-    bad = find_bad_images(_rows_of(images, tried)) if len(tried) else {}
-    tried = np.array([row for row in tried if images.paths[row] not in bad], int)
-    if not len(tried):
+def _check_same_model(gallery, embedder, known):
+    """Embeds some images again whose files are as they were when they were put in."""
+    unchanged = (path for path, stat in known.items() if _size_and_time(path) == stat)
+    paths = list(itertools.islice(unchanged, _TRIED))
+    if not paths:
         return
-    again = _rows_of(images, tried)
+    again = data.ImageDataset(paths, np.zeros(len(paths), int), ("",))
+    bad = find_bad_images(again)
+    if len(bad) == len(paths):
+        return
+    again = again.without(bad)
     embeddings = evaluation.embed(embedder, again, gallery.resize, verbose=0)
-    kept = [gallery.embedding(ids[row]) for row in tried]
+    kept = [gallery.embedding(path) for path in again.paths]
     if np.einsum("ij,ij->i", unit_rows(embeddings), kept).max() < _SAME:
         raise ValueError(
             f"--output_dir={_OUTPUT_DIR.value!r} holds embeddings of another model "

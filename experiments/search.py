@@ -67,6 +67,8 @@ def main(argv: list[str]) -> None:
     print("The search is exact." if is_exact else describe_agreement(gallery, _K.value))
     for query, image in enumerate(_IMAGES.value):
         print(image)
+        if not any(matches.names[query]):
+            print("  nothing found")
         found = (matches.scores, matches.classes, matches.names)
         for score, class_name, name in zip(*(of[query] for of in found), strict=True):
             if name:

@@ -83,7 +83,8 @@ def search_app(
 
     async def search(request):
         mode = _mode(request)
-        if request.headers.get("content-type") != "application/octet-stream":
+        content_type = request.headers.get("content-type", "")
+        if content_type.partition(";")[0].strip() != "application/octet-stream":
             raise HTTPException(415, "send an image as application/octet-stream.")
         encoded = await _body(request)
         content = await run_in_threadpool(answer, encoded, mode)

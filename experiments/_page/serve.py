@@ -22,9 +22,10 @@ def serve(app: Any, host: str, port: int) -> None:
         try:
             listener.bind((host, port))
         except OSError as error:
+            wrong = "--host" if isinstance(error, socket.gaierror) else "--port"
             raise OSError(
                 f"can't listen at --host={host} --port={port}: {error.strerror}. Name "
-                "another --port."
+                f"another {wrong}."
             ) from None
         port = listener.getsockname()[1]
         print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)

@@ -40,6 +40,15 @@ class ShownGallery:
         self._names: list[str] = []
         self._classes: list[str] = []
         self._numbers: dict[str, int] = {}
+        if isinstance(gallery, search.Gallery):
+            # The number is the row, also of a path that is there twice.
+            self._names, self._classes = (
+                gallery.paths.tolist(),
+                gallery.classes.tolist(),
+            )
+            self._numbers = {
+                name: row for row, name in reversed([*enumerate(self._names)])
+            }
         self._one_at_a_time = threading.Lock()
         # An image of 50 million pixels takes 150 MB.
         self._decoding = threading.Semaphore(2)
@@ -51,11 +60,10 @@ class ShownGallery:
 
     def numbers(self) -> list[int]:
         """The numbers of all images, in the gallery's order as it is now."""
-        if isinstance(self._gallery, search.LanceGallery):
-            rows = self._gallery.read()
-            names, classes = rows["id"], rows["class"]
-        else:
-            names, classes = self._gallery.paths, self._gallery.classes
+        if isinstance(self._gallery, search.Gallery):
+            return list(range(len(self._gallery)))
+        rows = self._gallery.read()
+        names, classes = rows["id"], rows["class"]
         with self._one_at_a_time:
             return [self._number(*one) for one in zip(names, classes, strict=True)]
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,10 @@ def connect(uri: str) -> Any:
     except ImportError:
         raise ImportError(_NO_LANCEDB) from None
     # So that each search sees what other processes have committed.
-    return lancedb.connect(uri, read_consistency_interval=datetime.timedelta(0))
+    try:
+        return lancedb.connect(uri, read_consistency_interval=datetime.timedelta(0))
+    except ValueError as error:
+        raise ValueError(f"no gallery can be at {uri!r}: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:
@@ -87,6 +91,11 @@ def scalar_column(values: Any, name: str, kind: Any, rows: int) -> Any:
     """
     import pyarrow as pa
 
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise ValueError(
+            f"{name} must have a value for each of the {rows} images; got "
+            f"{values!r:.200}. Give a list."
+        )
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     values = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in values]
     if len(values) != rows:
@@ -98,6 +107,16 @@ def scalar_column(values: Any, name: str, kind: Any, rows: int) -> Any:
         raise ValueError("ids must not be empty.")
     if None in values:
         raise ValueError(f"{name} must have a value for each image; got None.")
+    right, said = {
+        pa.string(): (str, "text"),
+        pa.int64(): (int, "integers"),
+        pa.float64(): (float | int, "numbers"),
+        pa.bool_(): (bool, "True or False"),
+    }[kind]
+    for value in values:
+        is_flag = isinstance(value, bool)
+        if not isinstance(value, right) or is_flag != (right is bool):
+            raise ValueError(f"{name} must hold {said}; got {value!r:.200}.")
     try:
         # By way of their own type, as floats would be cut to integers otherwise.
         return pa.array(values, kind if kind == pa.string() else None).cast(kind)

@@ -158,5 +158,7 @@ def _pixels(images, image_size):
             f"model takes them; got {images.shape}. Paths of image files are resized "
             "and cropped."
         )
+    if not np.isfinite(images).all():
+        raise ValueError("pixels must be finite; one is infinite or not a number.")
     for start in range(0, len(images), _BATCH):
         yield images[start : start + _BATCH]

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_embeddings
 from keras_dml._checks import checked_integer
 from keras_dml._files import RECORD_FILE
@@ -144,7 +145,8 @@ class Gallery:
             ValueError: if embeddings has another width, or k is out of range.
         """
         embeddings = checked_rows(embeddings, "queries", self.dim)
-        if codes:
+        exact = checked_bool(exact, "exact")
+        if checked_bool(codes, "codes"):
             rows, scores = self._codes.search(binary_codes(embeddings), k)
         elif exact:
             rows, scores = self._exact.search(embeddings, k)

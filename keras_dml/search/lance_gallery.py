@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from keras_dml._checks import checked_bool
 from keras_dml._checks import checked_integer
 from keras_dml._checks import checked_number
 from keras_dml._similarity import unit_rows
@@ -44,6 +46,19 @@ _CALIBRATION_TABLE = "calibration"
 _FORMAT_VERSION = 1
 _IDS_AT_ONCE = 1000
 _QUERIES_AT_ONCE = 50
+
+
+def _with_reason(method):
+    """Raises `OSError` where LanceDB finds the table gone or damaged."""
+
+    @functools.wraps(method)
+    def checked(self, *arguments, **options):
+        try:
+            return method(self, *arguments, **options)
+        except RuntimeError as error:
+            raise _unreadable(self.uri, error) from None
+
+    return checked
 
 
 class LanceGallery:
@@ -177,11 +192,19 @@ class LanceGallery:
                 f"the table at {uri!r} is not one that LanceGallery made: {error!r}"
             ) from None
 
+    @_with_reason
     def __len__(self) -> int:
         """The number of images."""
         return self._table.count_rows()
 
     @property
+    def columns(self) -> list[str]:
+        """What images may be filtered by: `id`, `class`, and its own columns."""
+        names = self._table.schema.names
+        return [name for name in names if name not in ("embedding", "code")]
+
+    @property
+    @_with_reason
     def kind(self) -> str:
         """How it is searched: "exact", or "lance" through the index of `calibrate`."""
         return "exact" if self._current_index() is None else "lance"
@@ -221,6 +244,7 @@ class LanceGallery:
         )
         self.put_embeddings(embeddings, ids, classes, columns)
 
+    @_with_reason
     def put_embeddings(
         self,
         embeddings: npt.ArrayLike,
@@ -247,7 +271,7 @@ class LanceGallery:
         classes = [""] * len(rows) if classes is None else classes
         given = {**(columns or {}), "id": ids, "class": classes}
         schema = self._table.schema
-        expected = [name for name in schema.names if name not in ("embedding", "code")]
+        expected = self.columns
         if sorted([*(columns or ()), "id", "class"]) != sorted(expected):
             raise ValueError(
                 f"columns must be {expected[2:]}, as the gallery was made with; got "
@@ -265,6 +289,7 @@ class LanceGallery:
         merge = self._table.merge_insert("id")
         merge.when_matched_update_all().when_not_matched_insert_all().execute(table)
 
+    @_with_reason
     def delete(self, ids: Sequence[str]) -> int:
         """Deletes images; ids that are not in the gallery are ignored.
 
@@ -286,6 +311,7 @@ class LanceGallery:
             self._table.delete(f"id IN ({some})")
         return before - len(self)
 
+    @_with_reason
     def read(self, columns: Sequence[str] = ("id", "class")) -> dict[str, np.ndarray]:
         """Reads columns of all images, in no particular order.
 
@@ -307,10 +333,12 @@ class LanceGallery:
         found = self._table.search().select(list(columns)).to_arrow()
         return {name: as_numpy(found[name]) for name in columns}
 
+    @_with_reason
     def __contains__(self, image_id: object) -> bool:
         """Whether an image has this id."""
         return self._table.count_rows(f"id = {quoted(str(image_id))}") > 0
 
+    @_with_reason
     def embedding(self, image_id: str) -> np.ndarray:
         """The embedding of one image, to search for others like it.
 
@@ -369,6 +397,7 @@ class LanceGallery:
             embeddings, k, codes=codes, exact=exact, where=where
         )
 
+    @_with_reason
     def search_embeddings(
         self,
         embeddings: npt.ArrayLike,
@@ -395,6 +424,7 @@ class LanceGallery:
                 k is out of range.
         """
         k = checked_integer(k, "k", 1)
+        codes, exact = checked_bool(codes, "codes"), checked_bool(exact, "exact")
         rows = checked_rows(embeddings, "queries", self.dim)
         _check_not_zero(rows)
         index = None if codes or exact or where else self._current_index()
@@ -407,11 +437,13 @@ class LanceGallery:
         return Matches(names.astype(str), classes.astype(str), scores)
 
     @property
+    @_with_reason
     def calibration(self) -> Calibration | None:
         """What `calibrate` found last, in this process or another; None before."""
         index = self._current_index()
         return Calibration(**index["calibration"]) if index else None
 
+    @_with_reason
     def calibrate(
         self, k: int = 10, target: float = 0.99, seed: int = 0
     ) -> Calibration:
@@ -483,6 +515,7 @@ class LanceGallery:
         )
         return calibration
 
+    @_with_reason
     def optimize(self) -> None:
         """Merges small files, takes new images into the index, drops old versions.
 
@@ -531,16 +564,11 @@ class LanceGallery:
         try:
             return query.to_arrow()
         except (ValueError, RuntimeError, OSError) as error:
-            if where is None:
+            if where is None or "LanceError(IO)" in str(error):
                 raise _unreadable(self.uri, error) from None
-            names = [
-                name
-                for name in self._table.schema.names
-                if name not in ("embedding", "code")
-            ]
             raise ValueError(
-                f"where={where!r} is no condition on the columns {names}: "
-                f"{first_line(error)}"
+                f"where={where!r} is no condition on the columns {self.columns}, with "
+                f"text in single quotes: {first_line(error)}"
             ) from None
 
     def _current_index(self):

@@ -37,6 +37,8 @@ def load_gallery(folder: str | os.PathLike) -> Gallery | LanceGallery:
         >>> matches.names[0, 0] == os.path.abspath(test.paths[0])
         True
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"folder must be a path; got {folder!r}.")
     uri = os.path.expanduser(os.fspath(folder))
     if "://" in uri or holds_lance_gallery(pathlib.Path(uri)):
         return LanceGallery.open(uri)

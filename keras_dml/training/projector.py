@@ -45,6 +45,8 @@ def write_projector(
         >>> embeddings = keras_dml.evaluation.embed(embedder, test, verbose=0)
         >>> write_projector("logs/train", embeddings, test)
     """
+    if not isinstance(dataset, ImageDataset):
+        raise ValueError(f"dataset must be an ImageDataset; got {dataset!r:.200}.")
     embeddings = checked_floats(embeddings, "embeddings")
     seed = checked_integer(seed, "seed", 0)
     if len(embeddings) != len(dataset):
@@ -57,6 +59,7 @@ def write_projector(
     )
     shown = np.random.default_rng(seed).permutation(len(dataset))[:_MOST]
     shown.sort()
+    table, thumbnails = _table(dataset, shown), _thumbnails(dataset.paths[shown])
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = projector.ProjectorConfig()
@@ -71,9 +74,9 @@ def write_projector(
     with atomic_file(folder / info.tensor_path) as file:
         np.savetxt(file, embeddings[shown], "%.4g", delimiter="\t")
     with atomic_file(folder / info.metadata_path) as file:
-        file.write_text(_table(dataset, shown), encoding="utf-8")
+        file.write_text(table, encoding="utf-8")
     with atomic_file(folder / info.sprite.image_path) as file:
-        tf.io.write_file(str(file), tf.io.encode_png(_thumbnails(dataset.paths[shown])))
+        tf.io.write_file(str(file), tf.io.encode_png(thumbnails))
     # TensorBoard looks at the other files once this one is there.
     with atomic_file(folder / "projector_config.pbtxt") as file:
         file.write_text(str(config), encoding="utf-8")

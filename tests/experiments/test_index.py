@@ -193,7 +193,21 @@ def test_gallery_of_another_model_or_kind_is_refused(
     write_noise(photos / "b" / "7.png", np.random.default_rng(7))
     with pytest.raises(ValueError, match="holds embeddings of another model than"):
         update(capsys, retrained, photos, tmp_path / "same", kind="lance")
+    (tmp_path / "others").mkdir()
+    write_noise(tmp_path / "others" / "8.png", np.random.default_rng(8))
+    with pytest.raises(ValueError, match="holds embeddings of another model than"):
+        update(capsys, retrained, tmp_path / "others", tmp_path / "same", kind="lance")
     assert len(load_gallery(tmp_path / "same")) == 6
+    with pytest.raises(FileExistsError, match=r"that grows\. --kind=lance updates it"):
+        update(capsys, folder_of_run, photos, tmp_path / "same")
+    LanceGallery.create(tmp_path / "own", 8, 14, 16)
+    with pytest.raises(ValueError, match="made without the columns modified, size"):
+        update(capsys, folder_of_run, photos, tmp_path / "own", kind="lance")
+    (tmp_path / "link").symlink_to(photos)
+    said = update(
+        capsys, folder_of_run, tmp_path / "link", tmp_path / "same", kind="lance"
+    )
+    assert "1 new, 0 changed, 0 gone." in said
     update(capsys, folder_of_run, photos, tmp_path / "sealed")
     with pytest.raises(FileExistsError, match="is a sealed gallery; name a new"):
         update(capsys, folder_of_run, photos, tmp_path / "sealed", kind="lance")

@@ -1,4 +1,5 @@
 import io
+import pathlib
 import re
 import zlib
 
@@ -10,8 +11,12 @@ from PIL import Image
 from experiments._page.app import MOST_BYTES
 from experiments._page.app import search_app
 from experiments._page.shown_gallery import ShownGallery
+from keras_dml.data import ImageDataset
+from keras_dml.data import gallery_folder
+from keras_dml.evaluation import embed
 from keras_dml.search import LanceGallery
 from keras_dml.search import load_gallery
+from keras_dml.search import save_gallery
 from tests.experiments.page_gallery import CLASSES
 from tests.experiments.page_gallery import write_run
 from tests.experiments.programs import run_program
@@ -76,6 +81,25 @@ def test_image_of_the_gallery_finds_others_like_it(client, gallery):
         assert [name for name, _ in found(page)][:4] == [shown] * 4
         # The image itself is shown above, and not among what it is like.
         assert f'href="/like/{number}?' not in page
+
+
+def test_number_is_the_row_of_a_path_that_is_there_twice(tmp_path, run, embedder):
+    images = gallery_folder(run.parent / "photos")
+    paths = images.paths[[0, 0, 7]]
+    twice = ImageDataset(paths, np.array([0, 0, 1]), ("a", "b"))
+    save_gallery(
+        tmp_path / "twice", embed(embedder, twice, 16, verbose=0), twice, 14, 16
+    )
+    shown = ShownGallery(load_gallery(tmp_path / "twice"), embedder, k=3)
+    assert shown.numbers() == [0, 1, 2]
+    assert shown.about(2) == (str(paths[2]), "b")
+    assert [
+        number
+        for number, _ in shown.search(
+            shown.pixels_of(pathlib.Path(paths[2]).read_bytes()), "cosine"
+        )
+    ] == [2, 0, 0]
+    assert [number for number, _ in shown.like(2, "cosine")] == [0, 0]
 
 
 def test_class_names_are_escaped_everywhere(client):

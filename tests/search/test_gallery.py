@@ -353,3 +353,22 @@ def test_file_that_is_no_image_is_named(noise_gallery, embedder, tmp_path):
         noise_gallery.search(embedder, tmp_path / "none.jpg")
     with pytest.raises(ValueError, match="k must be an integer of at least 1; got 0"):
         noise_gallery.search(embedder, broken, k=0)
+
+
+def test_pixels_that_are_not_finite_are_refused(noise_gallery, embedder):
+    side = noise_gallery.image_size
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="pixels must be finite"):
+            noise_gallery.search(embedder, np.full((side, side, 3), wrong))
+
+
+@pytest.mark.parametrize("option", ["codes", "exact"])
+def test_options_are_true_or_false(folder, option):
+    with pytest.raises(ValueError, match=f"{option} must be True or False; got 'no'"):
+        load_gallery(folder).search_embeddings(np.ones((1, 6)), 1, **{option: "no"})
+
+
+@pytest.mark.parametrize("folder", [None, 3, b"gallery"])
+def test_what_is_no_path_is_refused(folder):
+    with pytest.raises(ValueError, match="folder must be a path; got"):
+        load_gallery(folder)

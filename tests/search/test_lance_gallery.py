@@ -96,7 +96,7 @@ def test_only_images_that_meet_the_condition_are_found(gallery, where, meets, co
 
 @pytest.mark.parametrize("where", ["clas = 'x'", "number >", "'", "embedding"])
 def test_condition_that_cannot_be_read_is_named_with_the_columns(gallery, where):
-    with pytest.raises(ValueError, match=r"^where=.* 'class', 'number', 'sharp'\]: "):
+    with pytest.raises(ValueError, match=r"^where=.* 'number', 'sharp'\], with "):
         gallery.search_embeddings(rows(1), 1, where=where)
 
 
@@ -155,17 +155,27 @@ def test_empty_gallery_finds_nothing(tmp_path):
         ({"ids": ["a", "a"]}, "ids must be distinct"),
         ({"ids": ["a", ""]}, "ids must not be empty"),
         ({"ids": ["a", None]}, "ids must not be empty"),
-        ({"ids": [1, 2]}, "id must hold values of string"),
+        ({"ids": "ab"}, "id must have a value for each of the 2 images; got 'ab'"),
+        ({"classes": 5}, "class must have a value for each of the 2 images; got 5"),
+        (
+            {"columns": {"number": [1, True], "sharp": [True, False]}},
+            "number must hold integers; got True",
+        ),
+        (
+            {"columns": {"number": [1, 2], "sharp": [1, False]}},
+            "sharp must hold True or False; got 1",
+        ),
+        ({"ids": [1, 2]}, "id must hold text; got"),
         ({"classes": ["x"]}, "class must have a value for each of the 2 images; got 1"),
         ({"columns": None}, r"columns must be \['number', 'sharp'\].*got \[\]"),
         ({"columns": {"number": [1, 2]}}, r"columns must be .*got \['number'\]"),
         (
             {"columns": {"number": ["x", "y"], "sharp": [True, False]}},
-            "number must hold values of int64",
+            "number must hold integers; got",
         ),
         (
             {"columns": {"number": [1.5, 2.0], "sharp": [True, False]}},
-            "number must hold values of int64",
+            "number must hold integers; got",
         ),
         (
             {"columns": {"number": [2**70, 2], "sharp": [True, False]}},
@@ -250,6 +260,28 @@ def test_damaged_table_is_said_to_be_one(tmp_path, gallery):
         file.write_bytes(b"junk")
     with pytest.raises(OSError, match=r"copy' can't be read: .* Copy it again, or ind"):
         LanceGallery.open(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        len,
+        lambda gallery: gallery.read(),
+        lambda gallery: gallery.kind,
+        lambda gallery: "a" in gallery,
+        lambda gallery: gallery.embedding("a"),
+        lambda gallery: gallery.delete(["a"]),
+        lambda gallery: gallery.search_embeddings(rows(1), 1),
+        lambda gallery: gallery.search_embeddings(rows(1), 1, where="class = 'x'"),
+        lambda gallery: put(gallery, np.arange(2)),
+    ],
+)
+def test_gallery_that_is_gone_is_said_to_be_unreadable(gallery, tmp_path, use):
+    shutil.copytree(gallery.uri, tmp_path / "copy")
+    copy = LanceGallery.open(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy")
+    with pytest.raises(OSError, match="copy' can't be read: "):
+        use(copy)
 
 
 def test_missing_lancedb_is_said(tmp_path, monkeypatch):

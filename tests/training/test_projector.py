@@ -88,8 +88,10 @@ def test_wrong_arguments_write_nothing(tmp_path):
         write_projector(tmp_path / "logs", np.ones((4, 2)), dataset)
     with pytest.raises(ValueError, match="seed"):
         write_projector(tmp_path / "logs", np.ones((5, 2)), dataset, seed=-1)
+    with pytest.raises(ValueError, match="must be an ImageDataset; got None"):
+        write_projector(tmp_path / "logs", np.ones((5, 2)), None)
     (tmp_path / dataset.paths[2]).write_bytes(b"no image")
     with pytest.raises(tf.errors.InvalidArgumentError, match="2 of tab"):
         write_projector(tmp_path / "logs", np.ones((5, 2)), dataset)
-    assert not (tmp_path / "logs" / "projector_config.pbtxt").exists()
+    assert not (tmp_path / "logs").exists()
     assert keras_dml.training.write_projector is write_projector
