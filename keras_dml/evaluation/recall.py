@@ -78,7 +78,13 @@ def recall_at_k(
         return [hit_probability(*at_best, min(k, most), ties) for k in ks]
 
     recalls = rank_counts(
-        queries, query_classes, gallery, gallery_classes, measure, same=same
+        queries,
+        query_classes,
+        gallery,
+        gallery_classes,
+        measure,
+        same=same,
+        enough=max(ks),
     )
     names = [f"recall@{k}" for k in ks]
     return dict(zip(names, recalls.mean(axis=1).tolist(), strict=True))

@@ -28,6 +28,8 @@ class ClassBlocks:
         cuts: (blocks + 1,) where in `order` each block begins, and the last one ends.
         classes: (blocks, side) the class of each row, -1 for padding.
         are_codes: whether the rows are packed codes.
+        embeddings: as given.
+        scales: (1 or 2, n, 1) their `row_scales`; None for codes.
     """
 
     def __init__(
@@ -50,8 +52,8 @@ class ClassBlocks:
                 self.cuts[block] : self.cuts[block + 1]
             ]
         self.are_codes = embeddings.dtype == np.uint8
-        self._embeddings = embeddings
-        self._scales = None if self.are_codes else row_scales(embeddings)
+        self.embeddings = embeddings
+        self.scales = None if self.are_codes else row_scales(embeddings)
         self._cache: dict[int, np.ndarray] = {}
         self._cache_bytes = cache_bytes
 
@@ -68,8 +70,8 @@ class ClassBlocks:
         if block in self._cache:
             return self._cache[block]
         order = self.order[self.cuts[block] : self.cuts[block + 1]]
-        scales = None if self._scales is None else self._scales[:, order]
-        rows = comparable_rows(self._embeddings[order], self.side, scales)
+        scales = None if self.scales is None else self.scales[:, order]
+        rows = comparable_rows(self.embeddings[order], self.side, scales)
         if (len(self) - block) * rows.nbytes <= self._cache_bytes:
             self._cache[block] = rows
         return rows

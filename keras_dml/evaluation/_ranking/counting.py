@@ -26,7 +26,9 @@ the similarities of two blocks are a tile, one matrix product:
 1. Positives lie in a few tiles along the diagonal. Those tiles are made first; the
    similarity of a query's best positive is its *bar*.
 2. Then every tile is made. The query itself and its positives are hidden, and the
-   negatives above the bar are counted, and those level with it: ties.
+   negatives above the bar are counted, and those level with it: ties. Of large sets
+   `bounds.py` finds the few pairs of a tile that may reach a bar, if their spectrum is
+   steep enough for that, and only these are compared.
 3. Where the queries search one another, similarity is symmetric. Tiles below the
    diagonal are transposed ones from above it, so each serves two blocks of queries.
 4. A matrix product may be off by its roundings (`_similarity`). Positives are always
@@ -61,6 +63,7 @@ from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
 from keras_dml.evaluation._ranking.blocks import hide_padding
 from keras_dml.evaluation._ranking.blocks import hide_positives
+from keras_dml.evaluation._ranking.bounds import find_bounds
 from keras_dml.evaluation._ranking.processors import usable_processors
 
 # Rows of a block at most. Larger ones are no faster, and two cores stay below 100 MB.
@@ -83,6 +86,7 @@ def rank_counts(
     measure: Callable[[BlockCounts], np.ndarray],
     all_positives: bool = False,
     same: tuple[np.ndarray, np.ndarray] | None = None,
+    enough: int | None = None,
 ) -> np.ndarray:
     """Measures each query by how many negatives come before its positives.
 
@@ -100,6 +104,8 @@ def rank_counts(
         measure: gives (figures, queries) of a block of queries that has been counted.
         all_positives: whether `measure` calls `BlockCounts.positives`.
         same: rows of queries and of gallery, in pairs, that are not compared.
+        enough: a query with so many negatives above the bar is not counted for any
+            more, so that `negatives_above` may be too low, but not below this.
 
     Returns:
         (figures, n), as `measure` gives them.
@@ -110,7 +116,9 @@ def rank_counts(
     if gallery is None and most * len(queries) <= _MOST_POSITIVES:
         side = block_side(sizes, side)
         blocks = ClassBlocks(queries, query_classes, side, CACHE_BYTES)
-        measured = _count_symmetric(blocks, measure, all_positives)
+        counts = [BlockCounts(side, all_positives, enough) for _ in range(len(blocks))]
+        bounds = find_bounds(blocks, blocks, all_positives, enough)
+        measured = _count_symmetric(blocks, measure, counts, bounds)
     else:
         if gallery is None:
             gallery = queries
@@ -124,17 +132,23 @@ def rank_counts(
             side = -(-side // 128) * 64
         blocks = ClassBlocks(queries, query_classes, side)
         same_items = SameItems(blocks, searched, *(same or np.empty((2, 0), np.int64)))
-        measured = _count_by_block(blocks, searched, same_items, measure, all_positives)
+        bounds = find_bounds(blocks, searched, all_positives, enough)
+
+        def new_counts():
+            return BlockCounts(side, all_positives, enough)
+
+        measured = _count_by_block(
+            blocks, searched, same_items, measure, new_counts, bounds
+        )
     return np.array(
         [blocks.in_original_order(figure) for figure in np.stack(measured, axis=1)]
     )
 
 
-def _count_symmetric(blocks, measure, all_positives):
+def _count_symmetric(blocks, measure, counts, bounds):
     """Counts where the queries search one another: tiles on and above the diagonal."""
     every_row = np.arange(len(blocks.order))
     same = SameItems(blocks, blocks, every_row, every_row)
-    counts = [BlockCounts(blocks.side, all_positives) for _ in range(len(blocks))]
     diagonal_counted = np.zeros(len(blocks), bool)
 
     def tile_of(first, second):
@@ -157,7 +171,18 @@ def _count_symmetric(blocks, measure, all_positives):
 
     def count_negatives(first):
         with_positives = blocks.blocks_with(blocks.classes[first])
+        coordinates = None if bounds is None else bounds.rows(first)
         for second in range(first + diagonal_counted[first], len(blocks)):
+            if bounds is not None and second not in with_positives:
+                both = counts[first], counts[second]
+                pairs = bounds.pairs(
+                    coordinates, first, second, *(one.lowest for one in both)
+                )
+                if pairs is not None:
+                    rows, columns, cosines, exact = pairs
+                    both[0].count_pairs(rows, cosines, bounds.margin, exact)
+                    both[1].count_pairs(columns, cosines, bounds.margin, exact)
+                    continue
             tile = tile_of(first, second)
             if second in with_positives:
                 hide_positives(tile.values, blocks, first, blocks, second)
@@ -170,13 +195,14 @@ def _count_symmetric(blocks, measure, all_positives):
     return list(map(measure, counts))
 
 
-def _count_by_block(blocks, gallery, same, measure, all_positives):
+def _count_by_block(blocks, gallery, same, measure, new_counts, bounds):
     """Counts a block of queries at a time, each against the whole gallery."""
 
     def measured(block):
-        counts = BlockCounts(blocks.side, all_positives)
+        counts = new_counts()
         rows = blocks.rows(block)
         with_positives = gallery.blocks_with(blocks.classes[block])
+        coordinates = None if bounds is None else bounds.rows(block)
         cached = {}
 
         def tile_of(other):
@@ -192,6 +218,14 @@ def _count_by_block(blocks, gallery, same, measure, all_positives):
                 cached[other] = tile
         counts.set_bars()
         for other in range(len(gallery)):
+            if bounds is not None and other not in with_positives:
+                pairs = bounds.pairs(
+                    coordinates, block, other, counts.lowest, None, same.hide
+                )
+                if pairs is not None:
+                    found, _, cosines, exact = pairs
+                    counts.count_pairs(found, cosines, bounds.margin, exact)
+                    continue
             tile = cached.pop(other) if other in cached else tile_of(other)
             if other in with_positives:
                 hide_positives(tile.values, blocks, block, gallery, other)
@@ -260,6 +294,7 @@ class BlockCounts:
     Args:
         queries: how many queries there are.
         all_positives: whether `positives` is asked for, or the best positive alone.
+        enough: as for `rank_counts`.
 
     Attributes:
         best_positive: (queries,) similarity of the nearest positive.
@@ -268,12 +303,13 @@ class BlockCounts:
         negatives_tied: int64 (queries,) negatives exactly as near.
     """
 
-    def __init__(self, queries: int, all_positives: bool):
+    def __init__(self, queries: int, all_positives: bool, enough: int | None = None):
         self.best_positive: Any = None
         self.positives_tied = np.zeros(queries, np.int64)
         self.negatives_above = np.zeros(queries, np.int64)
         self.negatives_tied = np.zeros(queries, np.int64)
         self._all_positives = all_positives
+        self._enough = enough
         self._added: list[np.ndarray] = []
         self._lock = threading.Lock()
 
@@ -343,8 +379,58 @@ class BlockCounts:
         with self._lock:
             self.negatives_above[reaching] += above
             self.negatives_tied[reaching] += tied
+            self._leave_out_counted(reaching)
             if self._all_positives:
                 self._count_in_gaps(tile, nearest)
+
+    @property
+    def lowest(self) -> np.ndarray:
+        """The lowest similarity of a negative that counts for each query."""
+        if not self._all_positives:
+            return self._bars
+        return np.minimum(self._bars, self._cutoffs)
+
+    def count_pairs(
+        self,
+        queries: np.ndarray,
+        cosines: np.ndarray,
+        margin: float,
+        exact: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        """Counts some negatives, where all others are known to be below `lowest`.
+
+        Args:
+            queries: (pairs,) whose negative each is.
+            cosines: (pairs,) float32, within the margin of the exact ones.
+            margin: how far they may be off.
+            exact: gives the exact cosines of some of the pairs, by their numbers.
+        """
+        bars, lowest = self._bars[queries], self.lowest[queries]
+        near = cosines >= lowest - margin
+        if not self._all_positives:
+            near &= cosines <= bars + margin
+        at = np.flatnonzero(near)
+        cosines = cosines.copy()
+        cosines[at] = exact(at)
+        above, tied = (
+            np.bincount(queries[found], minlength=len(self._bars))
+            for found in (cosines > bars, cosines == bars)
+        )
+        with self._lock:
+            self.negatives_above += above
+            self.negatives_tied += tied
+            self._leave_out_counted(slice(None))
+            if self._all_positives and len(at):
+                self._add_to_gaps(queries[at], cosines[at], np.ones(len(at), np.int64))
+                self._raise_cutoffs(np.unique(queries[at]))
+
+    def _leave_out_counted(self, queries):
+        """Lets no negative reach the bar of those that are counted for enough."""
+        if self._enough is not None:
+            done = self.negatives_above[queries] >= self._enough
+            bars = self._bars[queries]
+            _, highest = extremes(bars.dtype)
+            self._bars[queries] = np.where(done, highest, bars).astype(bars.dtype)
 
     def positives(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Gives what is known of all positives, once all negatives are counted.

@@ -1,0 +1,251 @@
+"""Rules out most pairs of images by an upper bound of their cosine.
+
+Let V have p orthonormal columns. Of unit rows x and y take the coordinates a = Vᵀx and
+b = Vᵀy, and the lengths r and s of what is left, x − Va and y − Vb. What is left is
+orthogonal to V, so by the inequality of Cauchy and Schwarz
+
+    x·y = a·b + (x − Va)·(y − Vb) ≤ a·b + rs = [a, r]·[b, s],
+
+a product of p + 1 numbers in place of all dimensions. A pair whose bound is below the
+bars of both is below them itself; it is decided without its cosine. The bound holds
+for any V, and is tight where V holds most of the rows' energy, as the leading
+eigenvectors of their second moments do. They are found on a sample by the randomized
+range finder of Halko, Martinsson & Tropp, https://arxiv.org/abs/0909.4061, algorithm
+4.3. How large p is best, and whether any pays, is found on a sample as well: where
+the spectrum is flat, as in isotropic noise, none is.
+
+Coordinates are kept in float16, which moves a bound by at most 2⁻¹⁰; r is rounded up.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_dml._similarity import exact_cosines_at
+from keras_dml._similarity import rounding_margin
+from keras_dml._similarity import unit_rows
+from keras_dml.evaluation._ranking.blocks import ClassBlocks
+
+# Multiplications of the whole product from which the search for V takes little of it.
+_LEAST_WORK = 2**40
+# Rows, and queries, of the samples.
+_SAMPLE = 2048
+_QUERIES = 256
+# p, as shares of the dimensions, from which one is chosen.
+_SHARES = (1 / 16, 1 / 8, 3 / 16, 1 / 4, 5 / 16, 3 / 8)
+# What a value of a bound, its comparison and a pair that it leaves cost, in
+# multiplications of a product of blocks, and a pair beside its dimensions.
+_BOUND, _COMPARE, _PAIR = 1.3, 75, 15
+# Share of the whole product's cost from which the whole product is made.
+_MOST_COST = 0.9
+# From this share of a block's pairs on, their product is faster than pair by pair.
+_MANY = 1 / 16
+_SLACK = 2.0**-10 + 2.0**-13
+_ROWS_AT_ONCE = 512
+
+
+class Bounds:
+    """Upper bounds of the cosines of two sets of blocks, and the pairs they leave.
+
+    Args:
+        queries: the blocks of queries.
+        gallery: the blocks of the gallery, the same object where queries search one
+            another.
+        directions: (dim, p) float64, the orthonormal columns V.
+    """
+
+    def __init__(
+        self, queries: ClassBlocks, gallery: ClassBlocks, directions: np.ndarray
+    ):
+        self._queries, self._gallery = queries, gallery
+        self._query_rows = _coordinates(queries, directions)
+        self._gallery_rows = self._query_rows
+        if gallery is not queries:
+            self._gallery_rows = _coordinates(gallery, directions)
+        # The product of faiss is of the rows as given.
+        self.margin = rounding_margin(directions.shape[0] + 8)
+
+    def rows(self, block: int) -> np.ndarray:
+        """The coordinates of a block of queries, for `pairs`."""
+        part = slice(*self._queries.cuts[block : block + 2])
+        return self._query_rows[part].astype(np.float32)
+
+    def pairs(
+        self,
+        rows: np.ndarray,
+        block: int,
+        other: int,
+        bars: np.ndarray,
+        other_bars: np.ndarray | None,
+        hide: Callable[[np.ndarray, int, int], None] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Callable] | None:
+        """Finds the pairs of two blocks that may reach a bar, and their cosines.
+
+        Args:
+            rows: the coordinates of a block of queries.
+            block: its number.
+            other: number of a block of the gallery.
+            bars: (side,) the lowest cosine that counts for each query.
+            other_bars: (side,) the same of the other block, if it is of queries too.
+            hide: overwrites the pairs of two blocks that are not compared.
+
+        Returns:
+            (rows, columns, cosines, exact): rows and columns of the blocks, and the
+            cosines within `margin`; `exact` gives the exact ones of some of these
+            pairs. None if there are so many that all cosines are better made.
+        """
+        queries, gallery = self._queries, self._gallery
+        of_block = slice(*queries.cuts[block : block + 2])
+        of_other = slice(*gallery.cuts[other : other + 2])
+        values = rows @ self._gallery_rows[of_other].astype(np.float32).T
+        count, columns = values.shape
+        if hide is not None:
+            hide(values, block, other)
+        reached = values >= bars[:count, np.newaxis] - np.float32(_SLACK)
+        if other_bars is not None:
+            reached |= values >= other_bars[:columns] - np.float32(_SLACK)
+        if np.count_nonzero(reached) > _MANY * reached.size:
+            return None
+        at = np.divmod(np.flatnonzero(reached), columns)
+        numbers = queries.order[of_block][at[0]], gallery.order[of_other][at[1]]
+
+        def exact(some):
+            return _exact(queries, gallery, numbers[0][some], numbers[1][some])
+
+        return (*at, _products(queries, gallery, *numbers), exact)
+
+
+def find_bounds(
+    queries: ClassBlocks,
+    gallery: ClassBlocks,
+    all_positives: bool,
+    enough: int | None,
+) -> Bounds | None:
+    """Finds directions that make bounds tight, if there are any that pay.
+
+    Args:
+        queries: the blocks of queries.
+        gallery: the blocks of the gallery, the same object where queries search one
+            another.
+        all_positives: whether the lowest positive is the bar, or the best one.
+        enough: how many negatives above the bar are counted for a query, or None.
+
+    Returns:
+        The bounds, or None if the whole product is about as fast.
+    """
+    dim = queries.embeddings.shape[1]
+    work = dim * len(queries.order) * len(gallery.order)
+    if work < _LEAST_WORK or not all(map(_has_products, (queries, gallery))):
+        return None
+    rng = np.random.default_rng(0)
+    sample = np.sort(rng.permutation(len(gallery.order))[:_SAMPLE])
+    rows = _unit(gallery, sample).astype(np.float64)
+    most = max(1, int(max(_SHARES) * dim))
+    directions = _leading_directions(rows, most, rng)
+    asked = np.sort(rng.permutation(len(queries.order))[:_QUERIES])
+    asking = _unit(queries, asked).astype(np.float64)
+    bars = _sampled_bars(queries, gallery, asked, asking, all_positives)
+    cosines = asking @ rows.T
+    above = (cosines >= bars[:, np.newaxis]).mean(axis=1) * len(gallery.order)
+    until_enough = np.minimum(1, (enough or np.inf) / np.maximum(above, 1))
+    first, second = asking @ directions, rows @ directions
+    costs = {}
+    for share in _SHARES:
+        p = max(1, int(share * dim))
+        left, right = (
+            np.sqrt(np.maximum(1 - np.square(one[:, :p]).sum(axis=1), 0))
+            for one in (first, second)
+        )
+        bound = first[:, :p] @ second[:, :p].T + np.outer(left, right)
+        reached = (bound >= bars[:, np.newaxis] - _SLACK).mean(axis=1)
+        survivors = np.mean(reached * until_enough) * (1 + (queries is gallery))
+        costs[p] = (_BOUND * (p + 1) + _COMPARE) / dim + _PAIR * survivors
+    p = min(costs, key=costs.__getitem__)
+    if costs[p] > _MOST_COST:
+        return None
+    return Bounds(queries, gallery, directions[:, :p])
+
+
+def _has_products(blocks):
+    """Whether faiss can multiply the rows as they are, near enough to unit rows."""
+    rows, scales = blocks.embeddings, blocks.scales
+    return (
+        rows.dtype == np.float32
+        and rows.flags.c_contiguous
+        and len(scales) == 1
+        and scales.max() < 2.0**30
+        and scales[scales > 0].min(initial=1) > 2.0**-30
+        and importlib.util.find_spec("faiss") is not None
+    )
+
+
+def _unit(blocks, numbers):
+    return unit_rows(blocks.embeddings[numbers], 1, blocks.scales[:, numbers])
+
+
+def _leading_directions(rows, count, rng):
+    """About the leading eigenvectors of rowsᵀ rows, by falling eigenvalue."""
+    found = rng.standard_normal((rows.shape[1], count))
+    for _ in range(2):
+        found, _ = np.linalg.qr(rows.T @ (rows @ found))
+    images = rows @ found
+    _, order = np.linalg.eigh(images.T @ images)
+    return found @ order[:, ::-1]
+
+
+def _sampled_bars(queries, gallery, asked, asking, all_positives):
+    """About the bar of some queries; infinite without a positive."""
+    position = np.empty(len(queries.order), np.int64)
+    position[queries.order] = np.arange(len(position))
+    classes = queries.classes[queries.classes >= 0][position[asked]]
+    bars = np.full(len(asked), np.inf)
+    for row, (start, end) in enumerate(zip(*gallery.spans(classes), strict=True)):
+        numbers = gallery.order[start : min(end, start + _SAMPLE)]
+        if queries is gallery:
+            numbers = numbers[numbers != asked[row]]
+        if len(numbers):
+            cosines = _unit(gallery, numbers) @ asking[row]
+            bars[row] = cosines.min() if all_positives else cosines.max()
+    return bars
+
+
+def _coordinates(blocks, directions):
+    """[a, r] of all rows in the order of the blocks: (n, p + 1) float16."""
+    coordinates = np.empty((len(blocks.order), directions.shape[1] + 1), np.float16)
+    for start in range(0, len(coordinates), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        rows = _unit(blocks, blocks.order[part]).astype(np.float64)
+        a = rows @ directions
+        squared = np.square(rows).sum(axis=1) - np.square(a).sum(axis=1)
+        left = np.sqrt(np.maximum(squared, 0) + 1e-12)
+        coordinates[part, :-1] = a
+        coordinates[part, -1] = np.nextafter(left.astype(np.float16), np.float16(2))
+    return coordinates
+
+
+def _products(queries, gallery, rows, others):
+    """The cosines of pairs of rows of the embeddings, by faiss, in float32."""
+    faiss = importlib.import_module("faiss")
+    products = np.empty(len(rows), np.float32)
+    if len(rows):
+        faiss.pairwise_indexed_inner_product(
+            queries.embeddings.shape[1],
+            len(rows),
+            *(
+                faiss.swig_ptr(one)
+                for one in (queries.embeddings, rows, gallery.embeddings, others)
+            ),
+            faiss.swig_ptr(products),
+        )
+    return products * queries.scales[0, rows, 0] * gallery.scales[0, others, 0]
+
+
+def _exact(queries, gallery, rows, others):
+    first, at_first = np.unique(rows, return_inverse=True)
+    second, at_second = np.unique(others, return_inverse=True)
+    return exact_cosines_at(
+        _unit(queries, first), _unit(gallery, second), (at_first, at_second)
+    )
