@@ -97,9 +97,7 @@ def main(argv: list[str]) -> None:
     if _KIND.value == "hnsw" and not importlib.util.find_spec("faiss"):
         raise ImportError('--kind=hnsw needs faiss: pip install "keras_dml[faiss]"')
     resize = load_run_config(run)["resize"]
-    # Without links on the way, so that an image has one name however it is reached.
-    folder = os.path.realpath(_DATA_DIR.value)
-    images = data.gallery_folder(folder, check_files=not skips_bad_images())
+    images = data.gallery_folder(_DATA_DIR.value, check_files=not skips_bad_images())
     embedder = load_embedder(run / "embedding.keras")
     if _KIND.value == _LANCE:
         gallery = _update(embedder, images, resize)
@@ -152,20 +150,22 @@ def _update(embedder, images, resize):
             known["id"], zip(known["size"], known["modified"], strict=True), strict=True
         )
     )
-    ids = [os.path.abspath(path) for path in images.paths]
+    # Without links on the way, so that an image has one name however it is reached.
+    above = os.path.join(os.path.realpath(_DATA_DIR.value), "")
+    ids = [above + os.path.relpath(path, _DATA_DIR.value) for path in images.paths]
     stats = [_size_and_time(path) for path in images.paths]
     is_new = np.array(
         [known.get(one) != stat for one, stat in zip(ids, stats, strict=True)]
     )
     _check_same_model(gallery, embedder, known)
-    above = os.path.join(os.path.realpath(_DATA_DIR.value), "")
     gone = [one for one in set(known) - set(ids) if one.startswith(above)]
     new = np.flatnonzero(is_new)
     bad = {}
     if new.size:
         bad = find_bad_images(_rows_of(images, new))
         new = np.array([row for row in new if images.paths[row] not in bad], int)
-    gone += [os.path.abspath(path) for path in bad if os.path.abspath(path) in known]
+    of_path = dict(zip(images.paths, ids, strict=True))
+    gone += [of_path[path] for path in bad if of_path[path] in known]
     gallery.delete(gone)
     bar = keras.utils.Progbar(len(new), unit_name="image")
     for start in range(0, len(new), _AT_ONCE):
