@@ -1,3 +1,5 @@
+import threading
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -81,3 +83,18 @@ def test_same_figures_whatever_the_number_of_workers(monkeypatch):
         found.append(ranking_metrics(rows, classes))
     assert 0.1 < found[0]["all"]["map@r"] < 0.9
     assert found[0] == found[1] == found[2]
+
+
+def test_each_worker_has_one_thread_of_openmp():
+    faiss = pytest.importorskip("faiss")
+    together = threading.Barrier(2)
+
+    def threads(item):
+        together.wait(60)
+        return faiss.omp_get_max_threads()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "usable_processors", lambda: 2)
+        before = faiss.omp_get_max_threads()
+        assert counting.in_parallel(threads, range(2)) == [1, 1]
+    assert faiss.omp_get_max_threads() == before

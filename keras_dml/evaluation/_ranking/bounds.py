@@ -65,6 +65,8 @@ class Bounds:
         self._gallery_rows = self._query_rows
         if gallery is not queries:
             self._gallery_rows = _coordinates(gallery, directions)
+        # Before there are workers, so that they find it limited to one thread each.
+        importlib.import_module("faiss")
         # The product of faiss is of the rows as given.
         self.margin = rounding_margin(directions.shape[0] + 8)
 

@@ -279,7 +279,10 @@ def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
     workers = min(len(items), usable_processors())
     with (
         threadpoolctl.threadpool_limits(1),
-        ThreadPoolExecutor(workers) as executor,
+        # OpenMP, which faiss computes with, has a limit of its own for each thread.
+        ThreadPoolExecutor(
+            workers, initializer=threadpoolctl.threadpool_limits, initargs=(1,)
+        ) as executor,
     ):
         return list(executor.map(work, items))
 
