@@ -96,8 +96,14 @@ def scalar_column(values: Any, name: str, kind: Any, rows: int) -> Any:
             f"{name} must have a value for each of the {rows} images; got "
             f"{values!r:.200}. Give a list."
         )
-    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    values = [os.fspath(one) if isinstance(one, os.PathLike) else one for one in values]
+    values = [
+        one.item()
+        if isinstance(one, np.generic)
+        else os.fspath(one)
+        if isinstance(one, os.PathLike)
+        else one
+        for one in values
+    ]
     if len(values) != rows:
         raise ValueError(
             f"{name} must have a value for each of the {rows} images; got "
@@ -118,8 +124,7 @@ def scalar_column(values: Any, name: str, kind: Any, rows: int) -> Any:
         if not isinstance(value, right) or is_flag != (right is bool):
             raise ValueError(f"{name} must hold {said}; got {value!r:.200}.")
     try:
-        # By way of their own type, as floats would be cut to integers otherwise.
-        return pa.array(values, kind if kind == pa.string() else None).cast(kind)
+        return pa.array(values, kind)
     except (pa.ArrowException, OverflowError) as error:
         raise ValueError(f"{name} must hold values of {kind}: {error}") from None
 

@@ -80,6 +80,8 @@ class LanceGallery:
         dim: width of the embeddings.
         image_size: side of the images that the model takes, in pixels.
         resize: side that they are resized to before the crop.
+        columns: what images may be filtered by: `id`, `class`, and its own columns.
+        kind: "exact", or "lance" where searches go through the index of `calibrate`.
         calibration: what `calibrate` found last, or None.
 
     Example:

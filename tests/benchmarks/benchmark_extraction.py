@@ -15,12 +15,12 @@ import tempfile
 
 import numpy as np
 import torch
-from PIL import Image
 
 import keras_dml
 from keras_dml.evaluation._ranking.processors import usable_processors
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
+from tests.benchmarks.jpeg_photographs import jpeg_photographs
 from tests.benchmarks.torch_folder import TorchFolder
 from tests.models.torch_efficientnet_lite0 import TorchEfficientNetLite0
 
@@ -31,14 +31,10 @@ _ROUNDS = 5
 
 
 def _write_photographs(folder, count):
-    """Writes 500×400 JPEG files of smooth noise, at quality 90."""
-    rng = np.random.default_rng(0)
-    paths = []
-    for row in range(count):
-        paths.append(str(folder / f"{row:05}.jpg"))
-        coarse = Image.fromarray(rng.integers(0, 256, (20, 25, 3), np.uint8))
-        coarse.resize((500, 400), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
-    return paths
+    paths = [folder / f"{row:05}.jpg" for row in range(count)]
+    for path, content in zip(paths, jpeg_photographs(count), strict=True):
+        path.write_bytes(content)
+    return list(map(str, paths))
 
 
 def _embed_in_torch(twin, loader):

@@ -8,36 +8,21 @@ the other, as by one client that waits for each answer. Run it with
 """
 
 import argparse
-import io
 import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 import keras_dml
 from tests.benchmarks.alternating_medians import alternating_medians
 from tests.benchmarks.alternating_medians import pin_threads
+from tests.benchmarks.jpeg_photographs import jpeg_photographs
 
 _IMAGES = 64
 _SIDE, _RESIZE, _DIM = 224, 256, 512
 _BATCH_SIZES = (1, 8, 32)
 _ROUNDS = 7
-
-
-def _photographs(count):
-    """The bytes of 500×400 JPEG files of smooth noise, at quality 90."""
-    rng = np.random.default_rng(0)
-    contents = []
-    for _ in range(count):
-        coarse = Image.fromarray(rng.integers(0, 256, (20, 25, 3), np.uint8))
-        stream = io.BytesIO()
-        coarse.resize((500, 400), Image.Resampling.BICUBIC).save(
-            stream, "JPEG", quality=90
-        )
-        contents.append(stream.getvalue())
-    return contents
 
 
 def _contestants(embedder, folder, contents, size):
@@ -87,7 +72,7 @@ def main():
     keras.utils.set_random_seed(0)
     trunk = keras_dml.models.trunk("efficientnet_lite0", (_SIDE, _SIDE, 3))
     embedder = keras_dml.models.embedding_model(trunk, _DIM)
-    contents = _photographs(flags.images)
+    contents = jpeg_photographs(flags.images)
     print(
         f"\nEfficientNet-lite0, {_SIDE} pixels; {flags.images} images; medians of "
         f"{flags.rounds} alternating rounds"

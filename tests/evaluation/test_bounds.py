@@ -28,7 +28,7 @@ def forced(monkeypatch):
             taken.append(directions.shape[1])
 
     monkeypatch.setattr(bounds, "Bounds", Noted)
-    monkeypatch.setattr(bounds, "_LEAST_WORK", 0)
+    monkeypatch.setattr(bounds, "_LEAST_PAIRS", 0)
     monkeypatch.setattr(bounds, "_MOST_COST", np.inf)
     monkeypatch.setattr(bounds, "_MANY", 1)
     return taken
@@ -115,7 +115,7 @@ def test_figures_are_those_of_the_whole_product(given, itself, ties):
     for forced in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(counting, "SIDE", 64)
-            patch.setattr(bounds, "_LEAST_WORK", 0 if forced else np.inf)
+            patch.setattr(bounds, "_LEAST_PAIRS", 0 if forced else np.inf)
             patch.setattr(bounds, "_MOST_COST", np.inf)
             patch.setattr(bounds, "_MANY", 1)
             found.append((recall_at_k(*sides), ranking_metrics(*sides)))
@@ -147,18 +147,18 @@ def blocks(decay, dim=64, rows=4000):
 
 
 @pytest.fixture
-def small_work(monkeypatch):
-    monkeypatch.setattr(bounds, "_LEAST_WORK", 0)
+def few_pairs(monkeypatch):
+    monkeypatch.setattr(bounds, "_LEAST_PAIRS", 0)
     monkeypatch.setattr(bounds, "_COMPARE", 0)
 
 
 @pytest.mark.parametrize("all_positives", [False, True])
-def test_isotropic_noise_has_no_bounds_that_pay(small_work, all_positives):
+def test_isotropic_noise_has_no_bounds_that_pay(few_pairs, all_positives):
     flat = blocks(0.0)
     assert bounds.find_bounds(flat, flat, all_positives, 1) is None
 
 
-def test_steeper_spectra_take_fewer_directions(small_work):
+def test_steeper_spectra_take_fewer_directions(few_pairs):
     taken = []
     for decay in (1.5, 4.0):
         steep = blocks(decay)

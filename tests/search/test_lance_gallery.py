@@ -129,6 +129,18 @@ def test_columns_are_read_back(gallery):
         gallery.read(["color"])
 
 
+@pytest.mark.parametrize("make", [np.array, list])
+def test_columns_take_numbers_of_numpy_and_of_python(gallery, make):
+    ids = make(np.array(["a", "b"]))
+    numbers, sharp = make(np.array([7, 8])), make(np.array([True, False]))
+    columns = {"number": numbers, "sharp": sharp}
+    gallery.put_embeddings(rows(2), ids, make(np.array(["x", "y"])), columns)
+    found = gallery.read(["id", "number", "sharp"])
+    at = [found["id"].tolist().index(name) for name in "ab"]
+    assert found["number"][at].tolist() == [7, 8]
+    assert found["sharp"][at].tolist() == [True, False]
+
+
 def test_readers_see_what_is_written_after_they_opened(gallery):
     reader = load_gallery(gallery.uri)
     put(gallery, np.arange(60, 65))

@@ -29,8 +29,8 @@ from keras_dml._similarity import rounding_margin
 from keras_dml._similarity import unit_rows
 from keras_dml.evaluation._ranking.blocks import ClassBlocks
 
-# Multiplications of the whole product from which the search for V takes little of it.
-_LEAST_WORK = 2**40
+# Pairs from which the search for V takes a small part of their product.
+_LEAST_PAIRS = 2**31
 # Rows, and queries, of the samples.
 _SAMPLE = 2048
 _QUERIES = 256
@@ -138,10 +138,10 @@ def find_bounds(
     Returns:
         The bounds, or None if the whole product is about as fast.
     """
-    dim = queries.embeddings.shape[1]
-    work = dim * len(queries.order) * len(gallery.order)
-    if work < _LEAST_WORK or not all(map(_has_products, (queries, gallery))):
+    pairs = len(queries.order) * len(gallery.order)
+    if pairs < _LEAST_PAIRS or not all(map(_has_products, (queries, gallery))):
         return None
+    dim = queries.embeddings.shape[1]
     rng = np.random.default_rng(0)
     sample = np.sort(rng.permutation(len(gallery.order))[:_SAMPLE])
     rows = _unit(gallery, sample).astype(np.float64)

@@ -46,6 +46,7 @@ counts of one block.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -113,12 +114,14 @@ def rank_counts(
     side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
     sizes, gallery_sizes = np.bincount(query_classes), np.bincount(gallery_classes)
     most = gallery_sizes.max() if all_positives else 0
+    new_counts = functools.partial(
+        BlockCounts, all_positives=all_positives, enough=enough
+    )
     if gallery is None and most * len(queries) <= _MOST_POSITIVES:
         side = block_side(sizes, side)
         blocks = ClassBlocks(queries, query_classes, side, CACHE_BYTES)
-        counts = [BlockCounts(side, all_positives, enough) for _ in range(len(blocks))]
         bounds = find_bounds(blocks, blocks, all_positives, enough)
-        measured = _count_symmetric(blocks, measure, counts, bounds)
+        measured = _count_symmetric(blocks, measure, new_counts, bounds)
     else:
         if gallery is None:
             gallery = queries
@@ -133,10 +136,6 @@ def rank_counts(
         blocks = ClassBlocks(queries, query_classes, side)
         same_items = SameItems(blocks, searched, *(same or np.empty((2, 0), np.int64)))
         bounds = find_bounds(blocks, searched, all_positives, enough)
-
-        def new_counts():
-            return BlockCounts(side, all_positives, enough)
-
         measured = _count_by_block(
             blocks, searched, same_items, measure, new_counts, bounds
         )
@@ -145,10 +144,11 @@ def rank_counts(
     )
 
 
-def _count_symmetric(blocks, measure, counts, bounds):
+def _count_symmetric(blocks, measure, new_counts, bounds):
     """Counts where the queries search one another: tiles on and above the diagonal."""
     every_row = np.arange(len(blocks.order))
     same = SameItems(blocks, blocks, every_row, every_row)
+    counts = [new_counts(blocks.side) for _ in range(len(blocks))]
     diagonal_counted = np.zeros(len(blocks), bool)
 
     def tile_of(first, second):
@@ -199,7 +199,7 @@ def _count_by_block(blocks, gallery, same, measure, new_counts, bounds):
     """Counts a block of queries at a time, each against the whole gallery."""
 
     def measured(block):
-        counts = new_counts()
+        counts = new_counts(blocks.side)
         rows = blocks.rows(block)
         with_positives = gallery.blocks_with(blocks.classes[block])
         coordinates = None if bounds is None else bounds.rows(block)
