@@ -206,6 +206,35 @@ def extremes(dtype: np.dtype) -> tuple[float, float]:
     return -1, np.iinfo(np.int32).max
 
 
+def nearness(values: np.ndarray, rows: np.ndarray, are_codes: bool) -> np.ndarray:
+    """Gives cosines, or minus the Hamming distances, of `similarities`.
+
+    Args:
+        values: of any shape, as `similarities` gives them.
+        rows: (n, width), as `comparable_rows` makes them; those compared are as wide.
+        are_codes: whether the rows are packed codes.
+
+    Returns:
+        float32, of the same shape.
+    """
+    if not are_codes:
+        return values
+    if rows.dtype == np.uint8:  # equal bits
+        return (values - 8 * rows.shape[1]).astype(np.float32)
+    near = values - rows.shape[1]  # equal bits minus different ones
+    near /= 2
+    return near
+
+
+def similarities_at(near: np.ndarray, rows: np.ndarray, are_codes: bool) -> np.ndarray:
+    """Gives what `similarities` gives where `nearness` is this, each of it finite."""
+    if not are_codes:
+        return near
+    if rows.dtype == np.uint8:
+        return near.astype(np.int32) + np.int32(8 * rows.shape[1])
+    return 2 * near + np.float32(rows.shape[1])
+
+
 def ordered_integers(values: np.ndarray) -> np.ndarray:
     """Gives int64 integers in the order of float32 numbers; neighbors differ by 1.
 
@@ -352,26 +381,18 @@ def nearest_rows(
         cosine, or minus the Hamming distance; best first.
     """
     found = np.empty((len(rows), k), np.int64)
-    nearness = np.empty((len(rows), k), np.float32)
+    found_nearness = np.empty((len(rows), k), np.float32)
     step = max(1, _TILE_BYTES // (4 * len(others)))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         tile = Tile(rows[part], others, are_codes)
         if are_codes:
-            tile.values = _minus_distances(tile.values, rows.shape[1])
+            tile.values = nearness(tile.values, rows, are_codes)
         tile.values[:, count:] = -np.inf
         _make_highest_exact(tile, k, count)
         found[part] = _highest_columns(tile.values, k, count)
-        nearness[part] = np.take_along_axis(tile.values, found[part], 1)
-    return found, nearness
-
-
-def _minus_distances(values, width):
-    if values.dtype != np.float32:  # equal bits, of 8 · width
-        return (values - 8 * width).astype(np.float32)
-    values -= width  # equal bits minus different ones, of width
-    values /= 2
-    return values
+        found_nearness[part] = np.take_along_axis(tile.values, found[part], 1)
+    return found, found_nearness
 
 
 def _make_highest_exact(tile, k, count):

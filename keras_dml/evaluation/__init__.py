@@ -35,9 +35,18 @@ from keras_dml.evaluation.recall import recall_at_k
 from keras_dml.evaluation.retrieval_evaluation import RetrievalEvaluation
 from keras_dml.evaluation.retrieval_metrics import format_table
 from keras_dml.evaluation.retrieval_metrics import retrieval_metrics
+from keras_dml.evaluation.sharded_recall import Bars
+from keras_dml.evaluation.sharded_recall import Counts
+from keras_dml.evaluation.sharded_recall import merge_bars
+from keras_dml.evaluation.sharded_recall import merge_counts
+from keras_dml.evaluation.sharded_recall import recall_of_counts
+from keras_dml.evaluation.sharded_recall import shard_bars
+from keras_dml.evaluation.sharded_recall import shard_counts
 from keras_dml.evaluation.verification import verification
 
 __all__ = [
+    "Bars",
+    "Counts",
     "RetrievalEvaluation",
     "SearchIndex",
     "agreement",
@@ -47,12 +56,17 @@ __all__ = [
     "format_table",
     "index_metrics",
     "k_means",
+    "merge_bars",
+    "merge_counts",
     "nearest_neighbors",
     "normalized_mutual_information",
     "ranking_metrics",
     "recall_at_k",
+    "recall_of_counts",
     "recall_of_neighbors",
     "retrieval_metrics",
+    "shard_bars",
+    "shard_counts",
     "verification",
     "without_self",
 ]

@@ -65,11 +65,15 @@ class ClassBlocks:
         """The number of rows of a block before its padding."""
         return self.cuts[block + 1] - self.cuts[block]
 
+    def numbers(self, block: int) -> np.ndarray:
+        """The row numbers of a block before its padding."""
+        return self.order[self.cuts[block] : self.cuts[block + 1]]
+
     def rows(self, block: int) -> np.ndarray:
         """Prepares the rows of a block by `comparable_rows`: (side, width)."""
         if block in self._cache:
             return self._cache[block]
-        order = self.order[self.cuts[block] : self.cuts[block + 1]]
+        order = self.numbers(block)
         scales = None if self.scales is None else self.scales[:, order]
         rows = comparable_rows(self.embeddings[order], self.side, scales)
         if (len(self) - block) * rows.nbytes <= self._cache_bytes:

@@ -72,7 +72,7 @@ class Bounds:
 
     def rows(self, block: int) -> np.ndarray:
         """The coordinates of a block of queries, for `pairs`."""
-        part = slice(*self._queries.cuts[block : block + 2])
+        part = _span(self._queries, block)
         return self._query_rows[part].astype(np.float32)
 
     def pairs(
@@ -100,9 +100,8 @@ class Bounds:
             pairs. None if there are so many that all cosines are better made.
         """
         queries, gallery = self._queries, self._gallery
-        of_block = slice(*queries.cuts[block : block + 2])
-        of_other = slice(*gallery.cuts[other : other + 2])
-        values = rows @ self._gallery_rows[of_other].astype(np.float32).T
+        others = self._gallery_rows[_span(gallery, other)].astype(np.float32)
+        values = rows @ others.T
         count, columns = values.shape
         if hide is not None:
             hide(values, block, other)
@@ -112,7 +111,7 @@ class Bounds:
         if np.count_nonzero(reached) > _MANY * reached.size:
             return None
         at = np.divmod(np.flatnonzero(reached), columns)
-        numbers = queries.order[of_block][at[0]], gallery.order[of_other][at[1]]
+        numbers = queries.numbers(block)[at[0]], gallery.numbers(other)[at[1]]
 
         def exact(some):
             return _exact(queries, gallery, numbers[0][some], numbers[1][some])
@@ -125,6 +124,7 @@ def find_bounds(
     gallery: ClassBlocks,
     all_positives: bool,
     enough: int | None,
+    bars: np.ndarray | None = None,
 ) -> Bounds | None:
     """Finds directions that make bounds tight, if there are any that pay.
 
@@ -134,6 +134,7 @@ def find_bounds(
             another.
         all_positives: whether the lowest positive is the bar, or the best one.
         enough: how many negatives above the bar are counted for a query, or None.
+        bars: (queries,) cosines, −∞ without a positive; None to find those of a sample.
 
     Returns:
         The bounds, or None if the whole product is about as fast.
@@ -149,7 +150,10 @@ def find_bounds(
     directions = _leading_directions(rows, most, rng)
     asked = np.sort(rng.permutation(len(queries.order))[:_QUERIES])
     asking = _unit(queries, asked).astype(np.float64)
-    bars = _sampled_bars(queries, gallery, asked, asking, all_positives)
+    if bars is None:
+        bars = _sampled_bars(queries, gallery, asked, asking, all_positives)
+    else:
+        bars = np.where(bars[asked] > -np.inf, bars[asked], np.inf)
     cosines = asking @ rows.T
     above = (cosines >= bars[:, np.newaxis]).mean(axis=1) * len(gallery.order)
     until_enough = np.minimum(1, (enough or np.inf) / np.maximum(above, 1))
@@ -169,6 +173,10 @@ def find_bounds(
     if costs[p] > _MOST_COST:
         return None
     return Bounds(queries, gallery, directions[:, :p])
+
+
+def _span(blocks, block):
+    return slice(*blocks.cuts[block : block + 2])
 
 
 def _has_products(blocks):

@@ -40,30 +40,34 @@ the similarities of two blocks are a tile, one matrix product:
    positive that can still be among the first R, are ignored; it rises as others are
    counted.
 
-`rank_counts` runs this on all cores that the process may use; a `BlockCounts` holds the
-counts of one block.
+`rank_counts` runs this on all cores that the process may use; `block_counts.py` has the
+counts of one block. Bars are maxima and counts are sums, so a gallery in parts needs
+steps 1 and 2 of each part alone: `best_positives` and `negatives_at`.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import threadpoolctl
 
 from keras_dml._similarity import Tile
 from keras_dml._similarity import extremes
-from keras_dml._similarity import ordered_integers
+from keras_dml._similarity import nearness
+from keras_dml._similarity import similarities_at
+from keras_dml.evaluation._ranking.block_counts import BlockCounts
+from keras_dml.evaluation._ranking.block_counts import pieces
 from keras_dml.evaluation._ranking.blocks import ClassBlocks
 from keras_dml.evaluation._ranking.blocks import SameItems
 from keras_dml.evaluation._ranking.blocks import block_side
 from keras_dml.evaluation._ranking.blocks import hide_padding
 from keras_dml.evaluation._ranking.blocks import hide_positives
+from keras_dml.evaluation._ranking.bounds import Bounds
 from keras_dml.evaluation._ranking.bounds import find_bounds
 from keras_dml.evaluation._ranking.processors import usable_processors
 
@@ -72,11 +76,9 @@ SIDE = 1408
 CODE_SIDE = 1024
 # Bytes of prepared rows, and tiles with positives, that are kept for step 2.
 CACHE_BYTES = 8 * 2**20
-_CACHED_TILES = 2
+_KEPT_TILES = 2
 # Positives of queries that step 5 counts for at the same time.
 _MOST_POSITIVES = 2**22
-# Values brought into order at once: each takes some 100 bytes then.
-_PIECE = 2**17
 
 
 def rank_counts(
@@ -111,128 +113,245 @@ def rank_counts(
     Returns:
         (figures, n), as `measure` gives them.
     """
-    side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
-    sizes, gallery_sizes = np.bincount(query_classes), np.bincount(gallery_classes)
-    most = gallery_sizes.max() if all_positives else 0
+    most = np.bincount(gallery_classes).max() if all_positives else 0
     new_counts = functools.partial(
         BlockCounts, all_positives=all_positives, enough=enough
     )
     if gallery is None and most * len(queries) <= _MOST_POSITIVES:
-        side = block_side(sizes, side)
-        blocks = ClassBlocks(queries, query_classes, side, CACHE_BYTES)
-        bounds = find_bounds(blocks, blocks, all_positives, enough)
-        measured = _count_symmetric(blocks, measure, new_counts, bounds)
+        side = CODE_SIDE if queries.dtype == np.uint8 else SIDE
+        side = block_side(np.bincount(query_classes), side)
+        blocks = searched = ClassBlocks(queries, query_classes, side, CACHE_BYTES)
+        every_row = np.arange(len(queries))
+        same_items = SameItems(blocks, blocks, every_row, every_row)
     else:
         if gallery is None:
             gallery = queries
             same = np.arange(len(queries)), np.arange(len(queries))
-        gallery_side = block_side(gallery_sizes, side)
-        searched = ClassBlocks(gallery, gallery_classes, gallery_side, CACHE_BYTES)
-        workers = usable_processors()
-        side = block_side(sizes, side, workers)
-        # Each core counts for all positives of a block of queries.
-        while side > 64 and most * side * workers > _MOST_POSITIVES:
-            side = -(-side // 128) * 64
-        blocks = ClassBlocks(queries, query_classes, side)
-        same_items = SameItems(blocks, searched, *(same or np.empty((2, 0), np.int64)))
-        bounds = find_bounds(blocks, searched, all_positives, enough)
-        measured = _count_by_block(
-            blocks, searched, same_items, measure, new_counts, bounds
+        blocks, searched, same_items = _blocks(
+            queries, query_classes, gallery, gallery_classes, same, most
         )
+    bounds = find_bounds(blocks, searched, all_positives, enough)
+    tiles = _Tiles(blocks, searched, same_items, bounds)
+    counts = {block: new_counts(blocks.side) for block in range(len(blocks))}
+
+    def measured(block):
+        if searched is not blocks:
+            tiles.set_bars(counts, block)
+            tiles.count_negatives(counts, block)
+        return measure(counts.pop(block))
+
+    if searched is blocks:
+        in_parallel(functools.partial(tiles.set_bars, counts), counts)
+        in_parallel(functools.partial(tiles.count_negatives, counts), counts)
+    return _in_original_order(blocks, in_parallel(measured, counts))
+
+
+def best_positives(
+    queries: np.ndarray,
+    query_classes: np.ndarray,
+    gallery: np.ndarray,
+    gallery_classes: np.ndarray,
+    same: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gives each query's best positive in a part of a gallery, and how many are level.
+
+    Args:
+        queries: (n, dim) float or (n, bytes) uint8, checked by `checked_pair`.
+        query_classes: (n,) int64 from 0.
+        gallery: (m, dim) or (m, bytes).
+        gallery_classes: (m,) int64.
+        same: rows of queries and of gallery, in pairs, that are not compared.
+
+    Returns:
+        float32 (n,), cosines or minus Hamming distances, −∞ without a positive; and
+        int64 (n,), 0 without one.
+    """
+    blocks, searched, same_items = _blocks(
+        queries, query_classes, gallery, gallery_classes, same
+    )
+    tiles = _Tiles(blocks, searched, same_items)
+
+    def found(block):
+        counts = {block: BlockCounts(blocks.side)}
+        tiles.add_positives(counts, block)
+        best, tied = counts[block].best_positive, counts[block].positives_tied
+        best = nearness(best, blocks.rows(block), blocks.are_codes)
+        return np.where(tied > 0, best, -np.inf), tied
+
+    best, tied = _in_original_order(blocks, in_parallel(found, range(len(blocks))))
+    return best.astype(np.float32), tied.astype(np.int64)
+
+
+def negatives_at(
+    bars: np.ndarray,
+    queries: np.ndarray,
+    query_classes: np.ndarray,
+    gallery: np.ndarray,
+    gallery_classes: np.ndarray,
+    same: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts each query's negatives above a bar in a part of a gallery, and level.
+
+    Args:
+        bars: (n,), as `best_positives` gives them. Where one is −∞ none are counted.
+        queries: (n, dim) or (n, bytes), as for `best_positives`, as are the next four.
+        query_classes: (n,).
+        gallery: (m, dim) or (m, bytes).
+        gallery_classes: (m,).
+        same: rows in pairs.
+
+    Returns:
+        int64 (n,) twice.
+    """
+    blocks, searched, same_items = _blocks(
+        queries, query_classes, gallery, gallery_classes, same
+    )
+    bounds = find_bounds(blocks, searched, False, None, bars)
+    tiles = _Tiles(blocks, searched, same_items, bounds)
+
+    def counted(block):
+        near = np.full(blocks.side, -np.inf, np.float32)
+        near[: blocks.size(block)] = bars[blocks.numbers(block)]
+        has_bar = near > -np.inf
+        near[~has_bar] = 0
+        best = similarities_at(near, blocks.rows(block), blocks.are_codes)
+        best[~has_bar], _ = extremes(best.dtype)
+        counts = {block: BlockCounts(blocks.side)}
+        counts[block].best_positive = best
+        counts[block].set_bars()
+        tiles.count_negatives(counts, block)
+        return counts[block].negatives_above, counts[block].negatives_tied
+
+    counts = in_parallel(counted, range(len(blocks)))
+    above, tied = _in_original_order(blocks, counts)
+    return above, tied
+
+
+def _blocks(
+    queries, query_classes, gallery, gallery_classes, same=None, most_positives=0
+):
+    """Blocks of queries and of the gallery that they search, and who is the same."""
+    most = CODE_SIDE if queries.dtype == np.uint8 else SIDE
+    side = block_side(np.bincount(gallery_classes), most)
+    searched = ClassBlocks(gallery, gallery_classes, side, CACHE_BYTES)
+    workers = usable_processors()
+    side = block_side(np.bincount(query_classes), most, workers)
+    # Each core counts for all positives of a block of queries.
+    while side > 64 and most_positives * side * workers > _MOST_POSITIVES:
+        side = -(-side // 128) * 64
+    blocks = ClassBlocks(queries, query_classes, side)
+    pairs = np.empty((2, 0), np.int64) if same is None else same
+    return blocks, searched, SameItems(blocks, searched, *pairs)
+
+
+def _in_original_order(blocks, figures):
+    """Joins (figures, side) of each block to (figures, n)."""
     return np.array(
-        [blocks.in_original_order(figure) for figure in np.stack(measured, axis=1)]
+        [blocks.in_original_order(figure) for figure in np.stack(figures, axis=1)]
     )
 
 
-def _count_symmetric(blocks, measure, new_counts, bounds):
-    """Counts where the queries search one another: tiles on and above the diagonal."""
-    every_row = np.arange(len(blocks.order))
-    same = SameItems(blocks, blocks, every_row, every_row)
-    counts = [new_counts(blocks.side) for _ in range(len(blocks))]
-    diagonal_counted = np.zeros(len(blocks), bool)
+class _Tiles:
+    """The tiles of blocks of queries and of a gallery, counted for the blocks.
 
-    def tile_of(first, second):
-        tile = Tile(blocks.rows(first), blocks.rows(second), blocks.are_codes)
-        hide_padding(tile.values, blocks, first, blocks, second)
-        return tile
+    Where both are the same blocks, those below the diagonal are not made. A tile is
+    made once, and only where there are many with positives those once more.
 
-    def add_positives(block):
-        with_positives = blocks.blocks_with(blocks.classes[block])
-        for other in with_positives:
-            tile = tile_of(block, other)
-            same.hide(tile.values, block, other)
-            counts[block].add_positives(_positives(tile, blocks, block, blocks, other))
+    Args:
+        queries: the blocks of queries.
+        gallery: the blocks of the gallery.
+        same: the pairs that are not compared.
+        bounds: rule out most pairs, or None.
+    """
+
+    def __init__(
+        self,
+        queries: ClassBlocks,
+        gallery: ClassBlocks,
+        same: SameItems,
+        bounds: Bounds | None = None,
+    ):
+        self._queries, self._gallery = queries, gallery
+        self._same, self._bounds = same, bounds
+        self._counted: set[tuple[int, int]] = set()
+
+    def add_positives(
+        self, counts: Mapping[int, BlockCounts], block: int
+    ) -> dict[int, Tile]:
+        """Adds the positives of a block to its counts, and gives their first tiles."""
+        rows = self._queries.rows(block)
+        kept: dict[int, Tile] = {}
+        for other in self._with_positives(block):
+            tile = self._tile(rows, block, other)
+            counts[block].add_positives(
+                _positives(tile, self._queries, block, self._gallery, other)
+            )
+            if len(kept) < _KEPT_TILES:
+                kept[other] = tile
+        return kept
+
+    def set_bars(self, counts: Mapping[int, BlockCounts], block: int) -> None:
+        """Sets the bars of a block, and counts the negatives in the tiles at hand."""
+        kept = self.add_positives(counts, block)
         counts[block].set_bars()
-        if len(with_positives) == 1:
-            # It holds all positives of the block, so it need not be made again.
-            hide_positives(tile.values, blocks, block, blocks, block)
+        for other, tile in kept.items():
+            hide_positives(tile.values, self._queries, block, self._gallery, other)
             counts[block].count_negatives(tile)
-            diagonal_counted[block] = True
+            self._counted.add((block, other))
 
-    def count_negatives(first):
-        with_positives = blocks.blocks_with(blocks.classes[first])
-        coordinates = None if bounds is None else bounds.rows(first)
-        for second in range(first + diagonal_counted[first], len(blocks)):
-            if bounds is not None and second not in with_positives:
-                both = counts[first], counts[second]
-                pairs = bounds.pairs(
-                    coordinates, first, second, *(one.lowest for one in both)
-                )
-                if pairs is not None:
-                    rows, columns, cosines, exact = pairs
-                    both[0].count_pairs(rows, cosines, bounds.margin, exact)
-                    both[1].count_pairs(columns, cosines, bounds.margin, exact)
-                    continue
-            tile = tile_of(first, second)
-            if second in with_positives:
-                hide_positives(tile.values, blocks, first, blocks, second)
-            counts[first].count_negatives(tile)
-            if first != second:
-                counts[second].count_negatives(tile.T)
+    def count_negatives(self, counts: Mapping[int, BlockCounts], block: int) -> None:
+        """Counts all negatives of a block, and those that others find in its tiles.
 
-    in_parallel(add_positives, range(len(blocks)))
-    in_parallel(count_negatives, range(len(blocks)))
-    return list(map(measure, counts))
-
-
-def _count_by_block(blocks, gallery, same, measure, new_counts, bounds):
-    """Counts a block of queries at a time, each against the whole gallery."""
-
-    def measured(block):
-        counts = new_counts(blocks.side)
-        rows = blocks.rows(block)
-        with_positives = gallery.blocks_with(blocks.classes[block])
-        coordinates = None if bounds is None else bounds.rows(block)
-        cached = {}
-
-        def tile_of(other):
-            tile = Tile(rows, gallery.rows(other), blocks.are_codes)
-            hide_padding(tile.values, blocks, block, gallery, other)
-            same.hide(tile.values, block, other)
-            return tile
-
-        for other in with_positives:
-            tile = tile_of(other)
-            counts.add_positives(_positives(tile, blocks, block, gallery, other))
-            if len(cached) < _CACHED_TILES:
-                cached[other] = tile
-        counts.set_bars()
-        for other in range(len(gallery)):
-            if bounds is not None and other not in with_positives:
-                pairs = bounds.pairs(
-                    coordinates, block, other, counts.lowest, None, same.hide
-                )
-                if pairs is not None:
-                    found, _, cosines, exact = pairs
-                    counts.count_pairs(found, cosines, bounds.margin, exact)
-                    continue
-            tile = cached.pop(other) if other in cached else tile_of(other)
+        The bars must be set before: the block's, and where queries search one another,
+        those of all blocks.
+        """
+        rows = self._queries.rows(block)
+        coordinates = None if self._bounds is None else self._bounds.rows(block)
+        are_same = self._queries is self._gallery
+        with_positives = self._with_positives(block)
+        for other in range(block if are_same else 0, len(self._gallery)):
+            mine = None if (block, other) in self._counted else counts[block]
+            theirs = None
+            if are_same and other != block and (other, block) not in self._counted:
+                theirs = counts[other]
+            if mine is None and theirs is None:
+                continue
+            if other not in with_positives and self._count_pairs(
+                coordinates, block, other, counts[block], theirs
+            ):
+                continue
+            tile = self._tile(rows, block, other)
             if other in with_positives:
-                hide_positives(tile.values, blocks, block, gallery, other)
-            counts.count_negatives(tile)
-        return measure(counts)
+                hide_positives(tile.values, self._queries, block, self._gallery, other)
+            if mine is not None:
+                mine.count_negatives(tile)
+            if theirs is not None:
+                theirs.count_negatives(tile.T)
 
-    return in_parallel(measured, range(len(blocks)))
+    def _count_pairs(self, coordinates, block, other, mine, theirs):
+        """Counts the pairs of a tile that bounds leave, if they leave few."""
+        if coordinates is None:
+            return False
+        lowest = None if theirs is None else theirs.lowest
+        pairs = self._bounds.pairs(
+            coordinates, block, other, mine.lowest, lowest, self._same.hide
+        )
+        if pairs is None:
+            return False
+        rows, columns, cosines, exact = pairs
+        mine.count_pairs(rows, cosines, self._bounds.margin, exact)
+        if theirs is not None:
+            theirs.count_pairs(columns, cosines, self._bounds.margin, exact)
+        return True
+
+    def _with_positives(self, block):
+        return self._gallery.blocks_with(self._queries.classes[block])
+
+    def _tile(self, rows, block, other):
+        tile = Tile(rows, self._gallery.rows(other), self._queries.are_codes)
+        hide_padding(tile.values, self._queries, block, self._gallery, other)
+        self._same.hide(tile.values, block, other)
+        return tile
 
 
 def _positives(tile, blocks, block, gallery, other):
@@ -248,7 +367,7 @@ def _positives(tile, blocks, block, gallery, other):
     lowest, _ = extremes(tile.values.dtype)
     places = np.arange(max(1, (ends - starts).max()))
     similarities = np.empty((len(starts), len(places)), tile.values.dtype)
-    for part in _pieces(len(starts), len(places)):
+    for part in pieces(len(starts), len(places)):
         columns = starts[part, np.newaxis] + places
         present = columns < ends[part, np.newaxis]
         columns = np.minimum(columns, gallery.side - 1)
@@ -258,12 +377,6 @@ def _positives(tile, blocks, block, gallery, other):
         found[at] = tile.exact_at(at[0] + part.start, columns[at])
         similarities[part] = found
     return similarities
-
-
-def _pieces(rows, width):
-    """Cuts rows of so many values into slices of `_PIECE` values, or of one row."""
-    step = max(1, _PIECE // width)
-    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
@@ -285,247 +398,3 @@ def in_parallel(work: Callable[[int], object], items: Iterable[int]) -> list:
         ) as executor,
     ):
         return list(executor.map(work, items))
-
-
-class BlockCounts:
-    """Counts the negatives that come before the positives of each query of a block.
-
-    First `add_positives` with all tiles that hold positives, then `set_bars`, then
-    `count_negatives` with all tiles. What must not count is hidden: it reads as the
-    lowest of `extremes`. Several threads may count negatives at once.
-
-    Args:
-        queries: how many queries there are.
-        all_positives: whether `positives` is asked for, or the best positive alone.
-        enough: as for `rank_counts`.
-
-    Attributes:
-        best_positive: (queries,) similarity of the nearest positive.
-        positives_tied: int64 (queries,) positives that have it; 0 if there are none.
-        negatives_above: int64 (queries,) negatives nearer than that one.
-        negatives_tied: int64 (queries,) negatives exactly as near.
-    """
-
-    def __init__(self, queries: int, all_positives: bool, enough: int | None = None):
-        self.best_positive: Any = None
-        self.positives_tied = np.zeros(queries, np.int64)
-        self.negatives_above = np.zeros(queries, np.int64)
-        self.negatives_tied = np.zeros(queries, np.int64)
-        self._all_positives = all_positives
-        self._enough = enough
-        self._added: list[np.ndarray] = []
-        self._lock = threading.Lock()
-
-    def add_positives(self, similarities: np.ndarray) -> None:
-        """Adds exact similarities of some positives of each query, (queries, any)."""
-        lowest, _ = extremes(similarities.dtype)
-        if self.best_positive is None:
-            self.best_positive = np.full(len(similarities), lowest, similarities.dtype)
-        best = np.maximum(similarities.max(axis=1), self.best_positive)
-        self.positives_tied[best > self.best_positive] = 0
-        self.positives_tied += np.count_nonzero(
-            similarities == best[:, np.newaxis], axis=1
-        )
-        self.positives_tied[best == lowest] = 0
-        self.best_positive = best
-        if self._all_positives:
-            self._added.append(similarities)
-
-    def set_bars(self) -> None:
-        """Sets the bar of each query, once all its positives have been added."""
-        lowest, highest = extremes(self.best_positive.dtype)
-        # No negative reaches the bar of a query without positives.
-        self._bars = np.where(self.best_positive == lowest, highest, self.best_positive)
-        if not self._all_positives:
-            return
-        added, self._added = self._added, []
-        self._num_positives = sum(
-            np.count_nonzero(some != lowest, axis=1) for some in added
-        )
-        queries, width = len(self._bars), max(1, self._num_positives.max())
-        self._positives = np.empty((queries, width), self._bars.dtype)
-        self._keys = np.empty((queries, width), np.int64)
-        for part in _pieces(queries, sum(some.shape[1] for some in added)):
-            falling = -np.sort(-np.concatenate([some[part] for some in added], 1), 1)
-            self._positives[part] = falling[:, :width]
-            rows = np.arange(queries)[part]
-            keys = _keys(rows, self._positives[part].ravel(), width)
-            self._keys[part] = keys.reshape(-1, width)
-        # Negatives in the gap above each positive and below the last one, and tied
-        # with each.
-        self._gaps = np.zeros((queries, width + 1), np.int32)
-        self._ties = np.zeros_like(self._gaps)
-        self._cutoffs = np.full(queries, highest, self._positives.dtype)
-        self._raise_cutoffs(np.arange(queries))
-
-    def count_negatives(self, tile: Tile) -> None:
-        """Counts the negatives of a tile, each row of which is a query's.
-
-        Where a value is so close to the bar that its rounding might decide, the exact
-        one is compared.
-        """
-        nearest = tile.values.max(axis=1)
-        reaching = np.flatnonzero(nearest >= self._bars - tile.margin)
-        values = _take_rows(tile.values, reaching)
-        bars = self._bars[reaching]
-        low, high = bars[:, np.newaxis] - tile.margin, bars[:, np.newaxis] + tile.margin
-        above = np.count_nonzero(values > high, axis=1)
-        tied = np.count_nonzero(values >= low, axis=1) - above
-        if tile.margin and tied.any():
-            if tile.is_many(tied.sum()):
-                tile.make_exact()
-                return self.count_negatives(tile)
-            rows, columns = np.nonzero((values >= low) & (values <= high))
-            exact = tile.exact_at(reaching[rows], columns)
-            above += np.bincount(rows[exact > bars[rows]], minlength=len(bars))
-            tied = np.bincount(rows[exact == bars[rows]], minlength=len(bars))
-        with self._lock:
-            self.negatives_above[reaching] += above
-            self.negatives_tied[reaching] += tied
-            self._leave_out_counted(reaching)
-            if self._all_positives:
-                self._count_in_gaps(tile, nearest)
-
-    @property
-    def lowest(self) -> np.ndarray:
-        """The lowest similarity of a negative that counts for each query."""
-        if not self._all_positives:
-            return self._bars
-        return np.minimum(self._bars, self._cutoffs)
-
-    def count_pairs(
-        self,
-        queries: np.ndarray,
-        cosines: np.ndarray,
-        margin: float,
-        exact: Callable[[np.ndarray], np.ndarray],
-    ) -> None:
-        """Counts some negatives, where all others are known to be below `lowest`.
-
-        Args:
-            queries: (pairs,) whose negative each is.
-            cosines: (pairs,) float32, within the margin of the exact ones.
-            margin: how far they may be off.
-            exact: gives the exact cosines of some of the pairs, by their numbers.
-        """
-        bars, lowest = self._bars[queries], self.lowest[queries]
-        near = cosines >= lowest - margin
-        if not self._all_positives:
-            near &= cosines <= bars + margin
-        at = np.flatnonzero(near)
-        cosines = cosines.copy()
-        cosines[at] = exact(at)
-        above, tied = (
-            np.bincount(queries[found], minlength=len(self._bars))
-            for found in (cosines > bars, cosines == bars)
-        )
-        with self._lock:
-            self.negatives_above += above
-            self.negatives_tied += tied
-            self._leave_out_counted(slice(None))
-            if self._all_positives and len(at):
-                self._add_to_gaps(queries[at], cosines[at], np.ones(len(at), np.int64))
-                self._raise_cutoffs(np.unique(queries[at]))
-
-    def _leave_out_counted(self, queries):
-        """Lets no negative reach the bar of those that are counted for enough."""
-        if self._enough is not None:
-            done = self.negatives_above[queries] >= self._enough
-            bars = self._bars[queries]
-            _, highest = extremes(bars.dtype)
-            self._bars[queries] = np.where(done, highest, bars).astype(bars.dtype)
-
-    def positives(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Gives what is known of all positives, once all negatives are counted.
-
-        Returns:
-            (queries, width) three times: the similarities of the positives, falling,
-            and after them the lowest of `extremes`; negatives nearer than each; and, at
-            the first of equal positives, negatives tied with it. Last, (queries,) how
-            many positives there are, R. Of positives that are not among the first R the
-            negatives are too few, but enough to place them beyond R.
-        """
-        above = np.cumsum(self._gaps[:, :-1], axis=1, dtype=np.int32)
-        return self._positives, above, self._ties[:, :-1], self._num_positives
-
-    def _count_in_gaps(self, tile, nearest):
-        """Counts the negatives that reach the cutoff in the gaps where they fall."""
-        reaching = np.flatnonzero(nearest >= self._cutoffs - tile.margin)
-        if not len(reaching):
-            return
-        if not tile.margin:
-            for part in _pieces(len(reaching), tile.values.shape[1]):
-                self._count_exact(tile, reaching[part])
-            return
-        near = _take_rows(tile.values, reaching)
-        found = near >= self._cutoffs[reaching, np.newaxis] - tile.margin
-        if tile.is_many(np.count_nonzero(found)):
-            del near, found
-            tile.make_exact()
-            return self._count_in_gaps(tile, tile.values.max(axis=1))
-        rows, columns = np.nonzero(found)
-        rows = reaching[rows]
-        self._add_to_gaps(
-            rows, tile.exact_at(rows, columns), np.ones(len(rows), np.int64)
-        )
-        self._raise_cutoffs(reaching)
-
-    def _count_exact(self, tile, queries):
-        """Counts the negatives of some queries in the gaps, the tile being exact."""
-        near = _take_rows(tile.values, queries)
-        cutoffs = self._cutoffs[queries]
-        rows, columns = np.nonzero(near > cutoffs[:, np.newaxis])
-        # Those tied with the cutoff, which can be nearly all, are counted together.
-        tied = np.count_nonzero(near == cutoffs[:, np.newaxis], axis=1)
-        self._add_to_gaps(
-            np.concatenate([queries[rows], queries]),
-            np.concatenate([near[rows, columns], cutoffs]),
-            np.concatenate([np.ones(len(rows), np.int64), tied]),
-        )
-        self._raise_cutoffs(queries)
-
-    def _add_to_gaps(self, rows, values, times):
-        """Adds so many negatives of each value to the gaps and ties of queries."""
-        width = self._positives.shape[1]
-        keys = _keys(rows, values)
-        # How many positives are above each negative, and how many are not below it.
-        in_order = self._keys.reshape(-1)
-        not_below = np.searchsorted(in_order, keys, side="right") - rows * width
-        above = np.searchsorted(in_order, keys, side="left") - rows * width
-        equal = above < not_below
-        at = rows * (width + 1)
-        np.add.at(self._gaps.reshape(-1), at + not_below, times)
-        np.add.at(self._ties.reshape(-1), (at + above)[equal], times[equal])
-
-    def _raise_cutoffs(self, queries):
-        """Raises cutoffs to the last positive that can still be among the first R."""
-        for part in _pieces(len(queries), self._positives.shape[1]):
-            rows = queries[part]
-            ranks = np.cumsum(self._gaps[rows, :-1], axis=1)
-            ranks += np.arange(1, ranks.shape[1] + 1)
-            within = np.count_nonzero(
-                ranks <= self._num_positives[rows, np.newaxis], axis=1
-            )
-            last = self._positives[rows, within - 1]
-            _, highest = extremes(last.dtype)
-            self._cutoffs[rows] = np.where(within > 0, last, highest)
-
-
-def _take_rows(values, rows):
-    # Of a transposed tile, taking columns of the tile itself is several times faster.
-    if values.flags.c_contiguous:
-        return values[rows]
-    return np.take(values.T, rows, axis=1).T
-
-
-def _keys(rows, values, each=1):
-    """Gives integers that rise with the row, and in a row as the value falls.
-
-    Args:
-        rows: (r,) integers from 0 to 2^30.
-        values: (r · each,) float32, or int32 from −1.
-        each: values in a row.
-    """
-    if values.dtype == np.float32:
-        values = ordered_integers(values)
-    return np.repeat(rows.astype(np.int64) << 33, each) - values
