@@ -35,7 +35,7 @@ demo: .venv/installed-experiments ## Train on the glyphs, which need no download
 		--output_dir=saved_models/glyphs
 
 # Files of tests go to processes, one a core, each with a TensorFlow of its own.
-# In the order of the files, as the ones with few tests, sent last, are the longest.
+# In the order of the files; sorted by their number of tests the longest would be last.
 PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile \
 	--no-loadscope-reorder
 
@@ -46,29 +46,30 @@ browser: ## Install Chromium (on Debian, as root), in which the search page is t
 	command -v chromium || command -v chromium-browser || { apt-get update -q \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -q -y chromium; }
 
+# The longest files come first, so that the processes end at about the same time.
 test-slow: .venv/installed-test ## Run the tests that take minutes
-	.venv/bin/$(PYTEST) -m slow
+	.venv/bin/$(PYTEST) -m slow tests/test_documentation.py tests/experiments tests
 
 # With other backends and versions come other warnings than the default tests excuse.
 OTHER_PYTEST = $(PYTEST) -W default
 
+BACKEND_TESTS = tests/layers tests/losses tests/optimizers \
+	tests/models/test_embedding_model.py tests/models/test_classifier.py \
+	tests/models/test_hub_backbone.py tests/models/test_cross_batch_memory.py \
+	tests/models/test_fine_tuned_transformer.py \
+	tests/models/test_pixel_preprocessing.py \
+	tests/models/test_pixel_normalization.py \
+	tests/models/checkpoints/test_torch_weights.py \
+	tests/models/trunks/test_efficientnet_lite0.py \
+	tests/training/test_freeze_trunk.py tests/training/test_freeze_batch_norm.py \
+	tests/training/test_imprint_class_weights.py
+
+# The other trunks have no operations that one backend has and another has not.
 test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
-	for backend in jax torch; do \
-		KERAS_BACKEND=$$backend .venv/bin/$(OTHER_PYTEST) \
-			tests/layers tests/losses tests/models/test_embedding_model.py \
-			tests/models/test_classifier.py tests/models/test_hub_backbone.py \
-			tests/models/test_cross_batch_memory.py \
-			tests/models/test_fine_tuned_transformer.py \
-			tests/models/test_pixel_preprocessing.py \
-			tests/models/test_pixel_normalization.py \
-			tests/models/checkpoints/test_torch_weights.py \
-			tests/models/trunks/test_resnet50.py tests/models/trunks/test_googlenet.py \
-			tests/models/trunks/test_bn_inception.py tests/models/trunks/test_hub.py \
-			tests/models/trunks/test_efficientnet_lite0.py tests/optimizers \
-			tests/training/test_freeze_trunk.py \
-			tests/training/test_freeze_batch_norm.py \
-			tests/training/test_imprint_class_weights.py || exit; \
-	done
+	KERAS_BACKEND=jax .venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS) \
+		tests/models/trunks/test_resnet50.py tests/models/trunks/test_googlenet.py \
+		tests/models/trunks/test_bn_inception.py tests/models/trunks/test_hub.py
+	KERAS_BACKEND=torch .venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS)
 
 # TensorFlow Addons needs a TensorFlow and a Python of its time.
 ADDONS_PYTHON ?= python3.11

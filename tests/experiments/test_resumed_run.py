@@ -46,13 +46,10 @@ def whole(photos, tmp_path_factory):
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
-                ("data preparation", 1),
                 ("frozen epochs", 1),
                 ("evaluation", 2),
-                ("checkpoint writing", 1),
                 ("checkpoint writing", 7),
                 ("export", 1),
-                ("report", 1),
             )
         ),
     ],

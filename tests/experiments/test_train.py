@@ -156,27 +156,13 @@ def test_table_is_printed_without_tensorflows_start_up_noise(run):
 
 
 @pytest.mark.slow
-def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
-    folder, _ = run
-    again = tmp_path / "again"
-    run_train(photos, again)
-    for first, second in zip(
-        keras.models.load_model(folder / "embedding.keras").weights,
-        keras.models.load_model(again / "embedding.keras").weights,
-        strict=True,
-    ):
-        np.testing.assert_array_equal(first.numpy(), second.numpy())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_replicas_and_weights_best_on_validation_classes(share, photos, tmp_path):
+def test_replicas_and_weights_best_on_validation_classes(photos, tmp_path):
     folder = tmp_path / "run"
     finished = run_train(
         photos,
         folder,
         "--logical_cpus=2",
-        f"--config.sampled_classes={share}",
+        "--config.sampled_classes=0.5",
         "--config.validation_classes=0.34",
         "--config.frozen_epochs=1",
         "--config.epochs=3",
