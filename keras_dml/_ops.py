@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
 import types
 from typing import Any
 from typing import TypeAlias
@@ -277,7 +278,9 @@ def gather_replicas(piece: Tensor) -> Tensor:
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return piece
-    return replica.all_gather(piece, axis=0)
+    gathered = replica.all_gather(piece, axis=0)
+    # Between machines the shape gets lost.
+    return tf.ensure_shape(gathered, (None, *piece.shape[1:]))
 
 
 def number_of_replicas() -> int:
@@ -319,6 +322,37 @@ def number_of_shards(model: Any) -> int:
         return 1
     mesh = distribution.device_mesh
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
+
+
+def average_replicas(model: Any) -> None:
+    """Gives all replicas of a model the mean of what each has of its own.
+
+    Those are the statistics of batch normalization. Of several workers all must call
+    it.
+
+    Args:
+        model: a model that may be distributed; its variables that are not trained
+            change.
+    """
+    variables = model.non_trainable_variables
+    strategy = getattr(model, "distribute_strategy", None)
+    if IS_KERAS_2 or strategy is None or strategy.num_replicas_in_sync == 1:
+        for variable in variables:  # On Keras 2 this reads the mean.
+            variable.assign(ops.convert_to_numpy(variable))
+        return
+    floats = [one for one in variables if "float" in dtype_name(one.dtype)]
+    if not floats:
+        return
+
+    of_replicas = [strategy.experimental_local_results(one.value) for one in floats]
+    local_means = [
+        tf.reshape(tf.reduce_mean(tf.cast(tf.stack(values), "float32"), 0), [-1])
+        for values in of_replicas
+    ]
+    means = strategy.reduce("MEAN", tf.concat(local_means, axis=0), axis=None)
+    sizes = [math.prod(one.shape) for one in floats]
+    for variable, mean in zip(floats, tf.split(means, sizes), strict=True):
+        variable.assign(tf.reshape(tf.cast(mean, variable.dtype), variable.shape))
 
 
 def searchsorted(in_order: Tensor, values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
 from keras_dml._ops import number_of_shards
+from keras_dml._worker_parts import with_worker_parts
 
 
 def labeled_batches(
@@ -50,6 +52,7 @@ def labeled_batches(
 
     from keras_dml import data
 
+    make_part: Callable[..., Any] | None = None
     if isinstance(dataset, tf.data.Dataset | keras.utils.Sequence):
         if resize is not None:
             raise ValueError(
@@ -60,13 +63,24 @@ def labeled_batches(
     else:
         is_files = isinstance(dataset, data.ImageDataset)
         crops = is_files or resize is not None
-        batches = data.ordered_batches(
-            dataset,
-            image_size=image_side(embedder) if crops else None,
-            resize=resize,
-            batch_size=batch_size,
-        ).map(lambda x, labels: x)
+
+        def in_batches(rows_to_read, size):
+            return data.ordered_batches(
+                rows_to_read,
+                image_size=image_side(embedder) if crops else None,
+                resize=resize,
+                batch_size=size,
+            ).map(lambda x, labels: x)
+
+        batches = in_batches(dataset, batch_size)
         given = dataset[1] if isinstance(dataset, tuple) else dataset.labels
+
+        def in_part(part):
+            rows = _rows_of_part(part, len(given), batch_size)
+            size = batch_size // part.workers
+            return part.by_replica(in_batches(_picked(dataset, rows), size), size)
+
+        make_part = in_part
 
         def rows_and_labels():
             return np.arange(len(given)), np.asarray(given)
@@ -81,7 +95,37 @@ def labeled_batches(
     if shards > 1:
         batches = batches.rebatch(batch_size)
         batches = batches.map(functools.partial(_padded, shards=shards))
+    if make_part is not None:
+        batches = with_worker_parts(batches, make_part)
     return batches, rows_and_labels
+
+
+def _rows_of_part(part, count, batch_size):
+    """The rows of whole batches that a worker reads; the last row fills the last."""
+    batches = np.arange(-(-count // batch_size) * batch_size).reshape(-1, batch_size)
+    rows = np.concatenate([part.of(batch) for batch in batches])
+    return np.minimum(rows, count - 1)
+
+
+def _picked(dataset, rows):
+    """Gives some rows of a data set, with labels that say nothing."""
+    from keras_dml import data
+
+    nothing = np.zeros(len(rows), np.int64)
+    if isinstance(dataset, data.ImageDataset):
+        return data.ImageDataset(dataset.paths[rows], nothing, ("image",))
+    if not isinstance(dataset, tuple):
+        return _Picked(nothing, lambda some: dataset.load(rows[some]))
+    x = np.asarray(dataset[0])
+    return _Picked(nothing, lambda some: x[rows[some]])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Picked:
+    """A `keras_dml.data.LoadableDataset`."""
+
+    labels: np.ndarray
+    load: Callable[[np.ndarray], Any]
 
 
 def _padded(images, shards):

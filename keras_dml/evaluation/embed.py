@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_dml._checks import checked_floats
-from keras_dml._ops import ops
+from keras_dml._ops import average_replicas
 from keras_dml.evaluation._labeled_batches import labeled_batches
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def embed(
     embedding does not depend on the replica that computes it. Where the replicas, or a
     `keras.distribution`, split batches over devices, the last batch is padded for
     that, and a batch has more images than `batch_size` if that does not divide. Batches
-    given may be empty, as a filter leaves them.
+    given may be empty, as a filter leaves them. Under `multi_worker_strategy` all
+    workers call this; each decodes and embeds its part of every batch, and gets the
+    embeddings of all.
 
     Args:
         embedder: a model from images, (batch, side, side, 3) RGB pixels from 0 to 255,
@@ -134,8 +136,7 @@ def embed_batches(
     Returns:
         (embeddings, labels): (images, dim) and (images,).
     """
-    for variable in embedder.non_trainable_variables:
-        variable.assign(ops.convert_to_numpy(variable))
+    average_replicas(embedder)
     with warnings.catch_warnings():
         # Said of every data set whose number of batches is not known beforehand.
         warnings.filterwarnings("ignore", message="Your input ran out of data")

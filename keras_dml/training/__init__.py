@@ -1,18 +1,22 @@
 """What a training run needs around `model.fit`.
 
 Before it: the distribution strategy and a check of the batch size (`strategy.py`), the
-paper's learning rate (`step_decay.py`), batch normalization at rest and class weights
-that start as class means, for pretrained trunks, and a folder for the run
-(`run_directory.py`, with the log of its epochs). In it: `FreezeTrunk`, for epochs in
-which only the new layers learn, `StopOnNonFiniteLoss`, which ends a training that
-diverged, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
+strategy of several workers (`multi_worker_strategy.py`; `_workers.py` has what they
+tell each other), the paper's learning rate (`step_decay.py`), batch normalization at
+rest and class weights that start as class means, for pretrained trunks, and a folder
+for the run (`run_directory.py`, with the log of its epochs). In it: `FreezeTrunk`, for
+epochs in which only the new layers learn, `StopOnNonFiniteLoss`, which ends a training
+that diverged, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py` and
 `_state.py` hold what it saves). After it: a page of figures (`report.py`, which needs
 matplotlib) and the embeddings for TensorBoard (`projector.py`).
 """
 
+from keras_dml.training._workers import is_chief
+from keras_dml.training._workers import lost_worker
 from keras_dml.training.freeze_batch_norm import freeze_batch_norm
 from keras_dml.training.freeze_trunk import FreezeTrunk
 from keras_dml.training.imprint_class_weights import imprint_class_weights
+from keras_dml.training.multi_worker_strategy import multi_worker_strategy
 from keras_dml.training.projector import write_projector
 from keras_dml.training.report import write_report
 from keras_dml.training.resume import Resume
@@ -33,7 +37,10 @@ __all__ = [
     "check_run_directory",
     "freeze_batch_norm",
     "imprint_class_weights",
+    "is_chief",
+    "lost_worker",
     "mirrored_strategy",
+    "multi_worker_strategy",
     "new_run_directory",
     "step_decay",
     "write_projector",

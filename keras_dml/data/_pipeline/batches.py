@@ -18,6 +18,8 @@ from keras_dml._checks import checked_integer
 from keras_dml._files import atomic_file
 from keras_dml._files import check_free_space
 from keras_dml._files import default_cache_dir
+from keras_dml._worker_parts import WorkerPart
+from keras_dml._worker_parts import with_worker_parts
 from keras_dml.data._pipeline.augmentation import Augmentation
 from keras_dml.data._pipeline.augmentation import draw_seeds
 from keras_dml.data._pipeline.images import random_crop
@@ -125,33 +127,11 @@ def augmented_batches(
     # TensorFlow crashes where it splits a batch of tensors without elements.
     seeds_of_image = max(1, augmentation.seeds)
 
-    def planned_batches():
-        plan = None
-        first_step = position.next_step
-        for step in range(first_step, first_step + steps):
-            epoch, step_of_epoch = divmod(step, steps)
-            if plan is None or step_of_epoch == 0:
-                plan = plan_of_epoch(epoch)
-            rng = np.random.default_rng((seed, epoch, step_of_epoch + 1))
-            draws = rng.random((batch_size, 3), np.float32)
-            rng = np.random.default_rng((seed, epoch, step_of_epoch + 1, 1))
-            seeds = draw_seeds(rng, batch_size, seeds_of_image)
-            yield plan[step_of_epoch], np.full(batch_size, step), draws, seeds
-
-    def advance_after_last(steps_of_batch, labels):
-        if steps_of_batch[0] == position.next_step + steps - 1:
-            position.next_step += steps
-        return labels
-
-    batches = tf.data.Dataset.from_generator(
-        planned_batches,
-        output_signature=(
-            tf.TensorSpec((batch_size,), tf.int64),
-            tf.TensorSpec((batch_size,), tf.int64),
-            tf.TensorSpec((batch_size, 3), tf.float32),
-            tf.TensorSpec((batch_size, seeds_of_image, 2), tf.int32),
-        ),
-    )
+    if isinstance(dataset, ImageDataset) and cache is not None:
+        pixels = resized_images(dataset.paths, side, cache)
+        image_at = _cached_images(pixels)
+    with tf.device("CPU"):
+        labels = tf.constant(dataset.labels)
 
     def of_file(image, index, step, draws, seeds):
         return crop_and_flip(image, draws)
@@ -166,44 +146,86 @@ def augmented_batches(
         image = row if resize is None else resize_image(row, resize)
         return of_resized(image, index, step, draws, seeds)
 
-    if isinstance(dataset, Rows):
-        batches = dataset.read(batches)
-        if image_size is not None or resize is not None or flip or augment:
-            batches = _map_images(of_row, batches, batch_size)
-    elif cache is not None:
-        pixels = resized_images(dataset.paths, side, cache)
-        batches = _read_cached_images(batches, batch_size, pixels, of_resized)
-    else:
-        batches = read_images(
-            batches, steps * batch_size, batch_size, dataset.paths, side, of_file
-        )
-        # Apart, as what can't be read is known by the errors of reading.
-        if augment:
-            batches = _map_images(of_cropped, batches, batch_size)
-    with tf.device("CPU"):
-        labels = tf.constant(dataset.labels)
+    def of_cached(index, *row):
+        image = tf.ensure_shape(image_at(index), pixels.shape[1:])
+        return of_resized(image, *row)
 
-    def deliver(images, indices, steps, draws, seeds):
-        # Runs when the batch is asked for, after all prefetching, so that only batches
-        # that were taken count.
-        labels_of_batch = tf.numpy_function(
-            advance_after_last, (steps, tf.gather(labels, indices)), tf.int64
-        )
-        images = tf.ensure_shape(images, (batch_size, *augmentation.shape))
-        return images, tf.ensure_shape(labels_of_batch, (batch_size,))
+    def advance_after_last(steps_of_batch, labels):
+        if steps_of_batch[0] == position.next_step + steps - 1:
+            position.next_step += steps
+        return labels
 
-    options = tf.data.Options()
-    options.deterministic = True
-    options.experimental_optimization.inject_prefetch = False
-    # The tuner sleeps for up to as long as the epoch took, and its end waits for it.
-    options.autotune.enabled = False
-    augmented = (
-        batches.prefetch(tf.data.AUTOTUNE)
-        .map(deliver)
-        .apply(tf.data.experimental.assert_cardinality(steps))
-        .with_options(options)
-    )
-    return position.attach_to(augmented)
+    def make(part):
+        """Makes a worker's part of each batch; all workers draw for the whole."""
+        if batch_size % part.replicas:
+            raise ValueError(
+                f"a batch of {batch_size} images can't be divided among "
+                f"{part.replicas} replicas. Give a multiple of {part.replicas}."
+            )
+        size = batch_size // part.workers
+
+        def planned_batches():
+            plan = None
+            first_step = position.next_step
+            for step in range(first_step, first_step + steps):
+                epoch, step_of_epoch = divmod(step, steps)
+                if plan is None or step_of_epoch == 0:
+                    plan = plan_of_epoch(epoch)
+                rng = np.random.default_rng((seed, epoch, step_of_epoch + 1))
+                draws = rng.random((batch_size, 3), np.float32)
+                rng = np.random.default_rng((seed, epoch, step_of_epoch + 1, 1))
+                seeds = draw_seeds(rng, batch_size, seeds_of_image)
+                drawn = plan[step_of_epoch], np.full(batch_size, step), draws, seeds
+                yield tuple(map(part.of, drawn))
+
+        batches = tf.data.Dataset.from_generator(
+            planned_batches,
+            output_signature=(
+                tf.TensorSpec((size,), tf.int64),
+                tf.TensorSpec((size,), tf.int64),
+                tf.TensorSpec((size, 3), tf.float32),
+                tf.TensorSpec((size, seeds_of_image, 2), tf.int32),
+            ),
+        )
+        if isinstance(dataset, Rows):
+            batches = dataset.read(batches)
+            if image_size is not None or resize is not None or flip or augment:
+                batches = _map_images(of_row, batches, size)
+        elif cache is not None:
+            batches = batches.map(lambda indices, *rest: (indices, indices, *rest))
+            batches = _map_images(of_cached, batches, size)
+        else:
+            batches = read_images(
+                batches, steps * size, size, dataset.paths, side, of_file
+            )
+            # Apart, as what can't be read is known by the errors of reading.
+            if augment:
+                batches = _map_images(of_cropped, batches, size)
+
+        def deliver(images, indices, steps, draws, seeds):
+            # Runs when the batch is asked for, after all prefetching, so that only
+            # batches that were taken count.
+            labels_of_batch = tf.numpy_function(
+                advance_after_last, (steps, tf.gather(labels, indices)), tf.int64
+            )
+            images = tf.ensure_shape(images, (size, *augmentation.shape))
+            return images, tf.ensure_shape(labels_of_batch, (size,))
+
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_optimization.inject_prefetch = False
+        # The tuner sleeps for up to as long as the epoch took, and its end waits for
+        # it.
+        options.autotune.enabled = False
+        delivered = (
+            batches.prefetch(tf.data.AUTOTUNE)
+            .map(deliver)
+            .apply(tf.data.experimental.assert_cardinality(steps))
+            .with_options(options)
+        )
+        return part.by_replica(delivered, size)
+
+    return position.attach_to(with_worker_parts(make(WorkerPart()), make))
 
 
 def _fingerprint(plan, labels, *settings):
@@ -231,26 +253,14 @@ def _map_images(transform, batches, batch_size):
     )
 
 
-def _read_cached_images(batches, batch_size, pixels, transform):
-    """Does what `read_images` does, from pixels held in an array."""
+def _cached_images(pixels):
+    """Gives a function from an index to the pixels of that image."""
     if isinstance(pixels, np.memmap):
-
-        def image_at(index):
-            return tf.numpy_function(lambda i: pixels[i], (index,), tf.uint8)
-
-    else:
-        # A tensor is gathered from without Python, at twice the speed.
-        with tf.device("CPU"):
-            tensor = tf.constant(pixels)
-
-        def image_at(index):
-            return tensor[index]
-
-    def read(index, *row):
-        return transform(tf.ensure_shape(image_at(index), pixels.shape[1:]), *row)
-
-    batches = batches.map(lambda indices, *rest: (indices, indices, *rest))
-    return _map_images(read, batches, batch_size)
+        return lambda index: tf.numpy_function(lambda i: pixels[i], (index,), tf.uint8)
+    # A tensor is gathered from without Python, at twice the speed.
+    with tf.device("CPU"):
+        tensor = tf.constant(pixels)
+    return lambda index: tensor[index]
 
 
 def resized_images(paths: np.ndarray, resize: int, cache: str) -> np.ndarray:

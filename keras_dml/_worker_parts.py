@@ -1,0 +1,93 @@
+"""Batches of which each worker of several makes its own part alone.
+
+A batch is cut into one piece for each replica. A data set that went
+through `with_worker_parts` can make the pieces of one worker and nothing else, so that
+no image is decoded by two workers; `keras_dml.training.multi_worker_strategy` asks for
+them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_ATTRIBUTE = "_keras_dml_make_part"
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerPart:
+    """Which part of each batch is a worker's.
+
+    Worker w has the pieces w, w + workers, w + 2 * workers and so on, one for each of
+    its replicas: the order in which TensorFlow deals pieces out and Keras's `predict`
+    puts their outputs together. With one replica a worker, that is piece w.
+
+    Attributes:
+        worker: from 0 to `workers - 1`.
+        workers: how many there are.
+        replicas: those of all workers together; a multiple of `workers`.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+    def of(self, batch: np.ndarray) -> np.ndarray:
+        """Takes the worker's part of a batch, which the replicas must divide.
+
+        Args:
+            batch: (images, …).
+
+        Returns:
+            (images / workers, …).
+        """
+        pieces = batch.reshape(self.replicas, -1, *batch.shape[1:])
+        return pieces[self.worker :: self.workers].reshape(-1, *batch.shape[1:])
+
+    def by_replica(self, batches: tf.data.Dataset, size: int) -> tf.data.Dataset:
+        """Cuts a worker's batches into one for each of its replicas, in their order.
+
+        Args:
+            batches: batches of `size` images.
+            size: a multiple of the worker's replicas.
+        """
+        local = self.replicas // self.workers
+        return batches if local == 1 else batches.rebatch(size // local)
+
+
+def with_worker_parts(
+    batches: tf.data.Dataset, make: Callable[[WorkerPart], tf.data.Dataset]
+) -> tf.data.Dataset:
+    """Lets `make_worker_part` make parts of batches, which it returns.
+
+    Args:
+        batches: the whole batches. What `map` and the like make of them has no parts.
+        make: gives a data set of a worker's part of each batch.
+    """
+    setattr(batches, _ATTRIBUTE, functools.cache(make))
+    return batches
+
+
+def make_worker_part(
+    batches: tf.data.Dataset, part: WorkerPart
+) -> tf.data.Dataset | None:
+    """Makes a worker's part of batches, the same whenever it is asked for.
+
+    Args:
+        batches: any data set.
+        part: which part.
+
+    Returns:
+        A data set of the part of each batch; None unless `batches` is what
+        `with_worker_parts` returned.
+    """
+    # Made once, as TensorFlow keeps memory of each pipeline.
+    make = getattr(batches, _ATTRIBUTE, None)
+    return None if make is None else make(part)

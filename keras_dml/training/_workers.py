@@ -1,0 +1,129 @@
+"""What the workers of a job tell each other, and how one hears that another is gone.
+
+`multi_worker_strategy` leaves its strategy here, as a process is a worker of one job at
+most. Without it, all of this holds for the only worker there is. What is sent goes
+through TensorFlow's coordination service, which the first worker runs; what is summed
+or gathered goes through collective operations, which all workers must join.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+_strategy: tf.distribute.MultiWorkerMirroredStrategy | None = None
+
+_names = itertools.count()
+
+
+def join(strategy: tf.distribute.MultiWorkerMirroredStrategy) -> None:
+    """Makes this process a worker of the strategy's job."""
+    global _strategy
+    _strategy = strategy
+
+
+def count_workers() -> int:
+    """Gives how many workers there are; 1 without `multi_worker_strategy`."""
+    return 1 if _strategy is None else _strategy.extended._num_workers
+
+
+def worker_index() -> int:
+    """Gives this worker's number, from 0."""
+    return 0 if _strategy is None else _strategy.extended._id_in_cluster
+
+
+def is_chief() -> bool:
+    """Whether this process is the one that writes files.
+
+    Under `multi_worker_strategy` that is worker 0 (or the "chief" of `TF_CONFIG`);
+    without it, every process.
+
+    Example:
+        >>> if is_chief():
+        ...     embedder.save("embedding.keras")
+    """
+    return _strategy is None or _strategy.extended._is_chief
+
+
+def from_chief(value: Any = None) -> Any:
+    """Gives every worker the chief's value. All must call it, in the same order.
+
+    Args:
+        value: the chief's, for JSON; what others pass is not looked at.
+
+    Returns:
+        The chief's value, as it comes back from JSON.
+    """
+    text = json.dumps(value)
+    if count_workers() == 1:
+        return json.loads(text)
+    name = f"keras_dml/{next(_names)}"
+    if is_chief():
+        context.context().set_config_key_value(name, text)
+        return json.loads(text)
+    while True:
+        try:
+            return json.loads(context.context().get_config_key_value(name, 1000))
+        except tf.errors.DeadlineExceededError:
+            continue  # Waiting without an end, Ctrl-C would not be heard.
+
+
+def sum_over_workers(numbers: Sequence[int]) -> list[int]:
+    """Adds the workers' numbers; all must call it."""
+    if _strategy is None:
+        return list(numbers)
+    total = _strategy.reduce("SUM", tf.constant(list(numbers), tf.int32), axis=None)
+    return [int(number) for number in total]
+
+
+def gather_from_workers(array: np.ndarray) -> list[np.ndarray]:
+    """Gives the arrays of all workers, which all must call with one dtype and shape."""
+    if _strategy is None:
+        return [array]
+    content = np.frombuffer(array.tobytes(), np.uint8)
+    # Collective operations take no bytes.
+    words = np.pad(content, (0, -len(content) % 4)).view(np.int32)
+    gathered = _strategy.gather(tf.constant(words[None]), axis=0).numpy()
+    return [
+        row.view(np.uint8)[: len(content)].view(array.dtype).reshape(array.shape)
+        for row in gathered
+    ]
+
+
+def lost_worker(error: BaseException) -> str | None:
+    """Finds out of an error of TensorFlow's that another worker is gone.
+
+    When a worker ends, is killed, or can't be reached any more, `fit` and `predict`
+    raise `tf.errors.UnavailableError` on all others within half a minute, with the
+    worker among much else.
+
+    Args:
+        error: the error.
+
+    Returns:
+        One sentence that names the worker where TensorFlow knows it; None if the error
+        is about something else.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> text = "Collective ops is aborted by: ... unhealthy: /job:worker/task:1"
+        >>> lost_worker(tf.errors.UnavailableError(None, None, text))
+        'worker 1 is gone: it ended, was killed, or can't be reached.'
+    """
+    if not isinstance(error, tf.errors.OpError):
+        return None
+    is_gone = isinstance(error, tf.errors.UnavailableError)
+    if not is_gone and "Collective ops is aborted by" not in error.message:
+        return None
+    own = worker_index()
+    found = re.findall(r"/job:(\w+)(?:/replica:0)?/task:(\d+)", error.message)
+    others = [f"{job} {task}" for job, task in found if int(task) != own]
+    who = others[0] if others else "another worker"
+    return f"{who} is gone: it ended, was killed, or can't be reached."
