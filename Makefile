@@ -60,7 +60,7 @@ BACKEND_TESTS = tests/layers tests/losses tests/optimizers \
 	tests/models/test_pixel_preprocessing.py \
 	tests/models/test_pixel_normalization.py \
 	tests/models/checkpoints/test_torch_weights.py \
-	tests/models/trunks/test_efficientnet_lite0.py \
+	tests/models/trunks/test_efficientnet_lite.py \
 	tests/training/test_freeze_trunk.py tests/training/test_freeze_batch_norm.py \
 	tests/training/test_imprint_class_weights.py
 

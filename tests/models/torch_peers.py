@@ -71,10 +71,15 @@ def bn_inception():
     return bn_inception_module().bninception(pretrained=None)
 
 
-def efficientnet_lite0():
-    """EfficientNet-Lite0 of the package efficientnet_lite_pytorch."""
+def efficientnet_lite(name, **options):
+    """A network of the package efficientnet_lite_pytorch."""
     pytest.importorskip("torch", reason="PyTorch is the peer")
     package = pytest.importorskip(
         "efficientnet_lite_pytorch", reason="efficientnet_lite_pytorch has the peer"
     )
-    return package.EfficientNet.from_name("efficientnet-lite0")
+    return package.EfficientNet.from_name(name.replace("_", "-"), **options)
+
+
+def efficientnet_lite0():
+    """EfficientNet-Lite0 of the package efficientnet_lite_pytorch."""
+    return efficientnet_lite("efficientnet_lite0")

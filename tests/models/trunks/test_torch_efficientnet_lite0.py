@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dml.models import embedding_model
-from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0
+from keras_dml.models import trunk
 
 torch = pytest.importorskip("torch", reason="PyTorch is the peer")
 pytest.importorskip("efficientnet_lite_pytorch", reason="has the peer's network")
@@ -15,7 +15,7 @@ def test_gives_the_embeddings_of_the_keras_model(training):
     from tests.models.torch_efficientnet_lite0 import TorchEfficientNetLite0
 
     rng = np.random.default_rng(0)
-    embedder = embedding_model(efficientnet_lite0((97, 64, 3)), 1280)
+    embedder = embedding_model(trunk("efficientnet_lite0", (97, 64, 3)), 1280)
     embedder.set_weights(
         [w * rng.uniform(0.8, 1.2, w.shape) + 0.01 for w in embedder.get_weights()]
     )

