@@ -1,0 +1,97 @@
+"""The cluster that works: one that is there, or one of this machine alone."""
+
+import contextlib
+import importlib
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+
+import keras
+
+_OBJECT_STORE = 80 * 2**20  # bytes, about the least; no images go through it
+_SECONDS_TO_ANSWER = 10
+
+
+def check_ray() -> None:
+    """Checks that Ray and pyarrow are installed.
+
+    Raises:
+        ImportError: if not, with the command that installs them.
+    """
+    # Both are read when it is imported. A cluster of this machine listens on loopback
+    # alone, and reports to nobody.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        importlib.import_module("pyarrow.parquet")
+        importlib.import_module("ray")
+    except ImportError as error:
+        raise ImportError(
+            f'{error}. A large corpus needs Ray: pip install "keras_dml[ray]"'
+        ) from None
+
+
+@contextlib.contextmanager
+def connected(address: str | None, workers: int | None) -> Iterator[None]:
+    """Connects to a cluster, or starts one of this machine, which ends with the block.
+
+    Args:
+        address: "host:port", "ray://host:port", or "auto" for the one that runs on this
+            machine; None starts one.
+        workers: how many the new one is to have room for; None: one a core and GPU.
+
+    Raises:
+        OSError: if there is no cluster at the address, or of another version of Ray or
+            Python.
+        ValueError: if it is no address.
+    """
+    import ray
+
+    options = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+    }
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            folder = tempfile.TemporaryDirectory(prefix="ray", dir="/tmp")
+            options |= {
+                "address": "local",
+                "num_cpus": workers,
+                "include_dashboard": False,
+                "object_store_memory": _OBJECT_STORE,
+                # The paths of its sockets may not be long.
+                "_temp_dir": stack.enter_context(folder),
+            }
+        else:
+            _check_answers(address)
+            options["address"] = address
+        stack.callback(ray.shutdown)
+        try:
+            ray.init(**options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise OSError(
+                f"Ray at --ray_address={address!r} can't be used: {error}"
+            ) from None
+        yield
+
+
+def _check_answers(address):
+    """Ends after seconds where Ray would try for minutes, and then end the process."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError(
+            f"--ray_address={address!r} is no address: give host:port, "
+            'ray://host:port, or "auto".'
+        )
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise OSError(
+            f"nothing answers at --ray_address={address!r}: {error}. Start the cluster "
+            "with `ray start --head`, or leave the flag out for this machine alone."
+        ) from None
