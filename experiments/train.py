@@ -25,12 +25,17 @@ A loss that becomes infinite or NaN ends the run with exit code 2 and a line tha
 the step, the learning rate and the newest good checkpoint; nothing is saved after it.
 
 KERAS_BACKEND=jax or KERAS_BACKEND=torch before the command trains on those.
+
+With TF_CONFIG in its environment it trains on several workers: the same command is
+started on each, and the first alone writes. docs/several_machines.md has the whole.
 """
 
+import contextlib
 import datetime
 import pathlib
 import signal
 import sys
+import tempfile
 
 import keras
 import tensorflow as tf
@@ -49,6 +54,7 @@ from experiments._lib.build import load_data
 from experiments._lib.build import start_class_weights
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
+from experiments._lib.check_config import check_workers_agree
 from experiments._lib.losses import find_loss
 from experiments._lib.measure import describe_gain
 from experiments._lib.measure import measure
@@ -111,8 +117,13 @@ def main(argv: list[str]) -> None:
     check_config(config)
     replicas = start_replicas(_LOGICAL_CPUS.value)
     check_replicas(config, replicas.count)
-    run = pathlib.Path(_OUTPUT_DIR.value or _default_output_dir())
-    if is_finished(run, config, _EXTEND.value):
+    check_workers_agree(config)
+    run = pathlib.Path(
+        training.from_chief(_OUTPUT_DIR.value or str(_default_output_dir()))
+    )
+    if training.from_chief(
+        training.is_chief() and is_finished(run, config, _EXTEND.value)
+    ):
         print(f"{run} is finished already; nothing is left to do.")
         return
     keras.utils.set_random_seed(config.seed)
@@ -131,8 +142,8 @@ def main(argv: list[str]) -> None:
     batches = build_batches(config, train)
     with replicas.scope():
         compile_model(config, model, len(batches), trunk)
-    with open_run_folder(run, config):
-        skipped = list_bad_images(run, bad)
+    with _open_folder(run, config) as folder:
+        skipped = list_bad_images(folder, bad)
         print(
             f"Training {config.trunk} on {len(train):,} images of "
             f"{len(train.class_names):,} classes with {replicas.count} replica(s)."
@@ -141,20 +152,25 @@ def main(argv: list[str]) -> None:
         try:
             start_class_weights(config, model, embedder, train)
             untrained = measure_untrained(
-                config, embedder, run / "untrained.json", test=test, val=validation
+                config, embedder, folder / "untrained.json", test=test, val=validation
             )
             callbacks = _callbacks(
-                config, run, trunk, embedder, test, validation, untrained
+                config, run, folder, trunk, embedder, test, validation, untrained
             )
             resume = _resume(run, batches, callbacks)
-            extend_run(run, config)
+            if training.is_chief():
+                extend_run(run, config)
             history = model.fit(
                 batches,
                 epochs=config.frozen_epochs + config.epochs,
                 shuffle=False,  # The batches are shuffled already; Keras would warn.
                 callbacks=[*callbacks, *resume],
             ).history
-            _write_results(config, run, trunk, embedder, test, history, untrained)
+            if training.is_chief():
+                _write_results(config, run, trunk, embedder, test, history, untrained)
+            else:
+                evaluation.embed(embedder, test, config.resize)
+            training.from_chief()  # Others wait until all is written.
             print(skipped, end="")
         except (KeyboardInterrupt, SystemExit):
             print(
@@ -163,9 +179,20 @@ def main(argv: list[str]) -> None:
                 file=sys.stderr,
             )
             raise
-        except (FloatingPointError, OSError, tf.errors.InvalidArgumentError):
+        except (FloatingPointError, OSError, tf.errors.OpError):
             print()  # The progress bar has not ended its line.
             raise
+
+
+@contextlib.contextmanager
+def _open_folder(run, config):
+    """Opens the folder of the run, or on workers that write nothing there another."""
+    if training.is_chief():
+        with open_run_folder(run, config):
+            yield run
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield pathlib.Path(folder)
 
 
 def _resume(run, batches, callbacks):
@@ -234,8 +261,8 @@ def _in_logs(untrained):
     }
 
 
-def _callbacks(config, run, trunk, embedder, test, validation, untrained):
-    """The callbacks that measure and log after each epoch.
+def _callbacks(config, run, folder, trunk, embedder, test, validation, untrained):
+    """The callbacks that measure after each epoch, and log to a folder.
 
     With validation classes, these are measured, and the weights with the best R@1 on
     them are kept, those before training among them; the test classes are measured once,
@@ -256,8 +283,8 @@ def _callbacks(config, run, trunk, embedder, test, validation, untrained):
         evaluation.RetrievalEvaluation(
             embedder, measured, config.ks, config.evaluate_every, prefix, config.resize
         ),
-        training.EpochLog(run / "log.csv", ["loss", *metrics, *recalls], untrained),
-        EpochTensorBoard(run / "tensorboard", untrained),
+        training.EpochLog(folder / "log.csv", ["loss", *metrics, *recalls], untrained),
+        EpochTensorBoard(folder / "tensorboard", untrained),
     ]
     if validation is not None:
         best = "val_recall@1"

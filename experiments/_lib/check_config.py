@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 from collections.abc import Sequence
 
 import ml_collections
@@ -190,6 +191,22 @@ def check_replicas(config: ml_collections.ConfigDict, replicas: int) -> None:
             f"replicas, 2 at least; a batch has {classes} classes of "
             f"{images_per_class} images. Give --config.classes accordingly."
         )
+
+
+def check_workers_agree(config: ml_collections.ConfigDict) -> None:
+    """Checks that this worker has the settings of the first.
+
+    Raises:
+        ValueError: if it has others.
+    """
+    given = json.loads(json.dumps(config.to_dict()))
+    of_chief = training.from_chief(given)
+    for name in sorted(given.keys() | of_chief.keys()):
+        if given.get(name) != of_chief.get(name):
+            raise ValueError(
+                f"--config.{name} is {given.get(name)!r} here and "
+                f"{of_chief.get(name)!r} on the first worker; give all the same."
+            )
 
 
 def checked_seeds(given: Sequence[str]) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_dml import data
 from keras_dml import evaluation
 from keras_dml import search
+from keras_dml import training
 from keras_dml._files import write_json
 
 
@@ -66,7 +67,8 @@ def measure_untrained(
     Args:
         config: the settings.
         embedder: the model before training.
-        file: JSON, where the figures are kept, and found by a run that goes on.
+        file: JSON, where the figures are kept, and found by a run that goes on. Of
+            several workers the first's counts.
         **datasets: to measure, by what they are called in the logs; None is none.
 
     Returns:
@@ -76,8 +78,10 @@ def measure_untrained(
         ValueError: if the file is damaged.
     """
     given = {name: one for name, one in datasets.items() if one is not None}
-    if file.is_file():
-        return _read_untrained(file, given)
+    if training.from_chief(file.is_file()):
+        return training.from_chief(
+            _read_untrained(file, given) if training.is_chief() else None
+        )
     print("Measuring the model before training:")
     untrained = {
         name: evaluation.retrieval_metrics(
@@ -86,7 +90,8 @@ def measure_untrained(
         )
         for name, dataset in given.items()
     }
-    write_json(file, untrained)
+    if training.is_chief():
+        write_json(file, untrained)
     return untrained
 
 

@@ -11,6 +11,7 @@ from absl import flags
 from absl import logging
 
 from keras_dml import data
+from keras_dml import training
 
 _RENAMED = {"'warm_up_epochs'": "frozen_epochs"}
 """Settings by the name that they had in version 0.1, as ml_collections quotes it."""
@@ -41,8 +42,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except (ValueError, FloatingPointError, OSError, ImportError) as error:
             _end(str(error))
-        except tf.errors.InvalidArgumentError as error:
-            message = data.unreadable_image(error)
+        except tf.errors.OpError as error:
+            message = data.unreadable_image(error) or _without_a_worker(error)
             if message is None:
                 raise
             _end(message)
@@ -51,6 +52,16 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit(130)
 
     app.run(main_with_short_errors, flags_parser=_parse_flags)
+
+
+def _without_a_worker(error):
+    lost = training.lost_worker(error)
+    if lost is not None:
+        return (
+            f"{lost} Start the same command on every worker again: a run goes on from "
+            "its newest checkpoint."
+        )
+    return None
 
 
 def _parse_flags(argv):

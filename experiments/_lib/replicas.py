@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable
 
 import keras
@@ -26,7 +27,8 @@ class Replicas:
 def start_replicas(logical_cpus: int = 0) -> Replicas:
     """Makes a replica on every GPU, or on the only device.
 
-    On TensorFlow that is a `MirroredStrategy`; on JAX a
+    On TensorFlow that is a `MirroredStrategy`, or where `TF_CONFIG` is set the strategy
+    of all its workers; on JAX a
     `keras.distribution.DataParallel`, which holds from here on, and makes of each batch
     and of each variable one array over all devices. PyTorch trains on one device.
 
@@ -41,6 +43,14 @@ def start_replicas(logical_cpus: int = 0) -> Replicas:
     """
     logical_cpus = checked_integer(logical_cpus, "--logical_cpus", 0)
     backend = keras.backend.backend()
+    if backend == "tensorflow" and os.environ.get("TF_CONFIG"):
+        if logical_cpus:
+            raise ValueError(
+                "--logical_cpus must be 0 where TF_CONFIG is set, as each worker "
+                f"trains on its GPUs or its CPU; got {logical_cpus}."
+            )
+        strategy = training.multi_worker_strategy()
+        return Replicas(strategy.num_replicas_in_sync, strategy.scope)
     if backend == "tensorflow":
         strategy = training.mirrored_strategy(logical_cpus)
         return Replicas(strategy.num_replicas_in_sync, strategy.scope)

@@ -11,6 +11,7 @@ that diverged, and `Resume`, which lets a stopped `fit` go on (`_checkpoints.py`
 matplotlib) and the embeddings for TensorBoard (`projector.py`).
 """
 
+from keras_dml.training._workers import from_chief
 from keras_dml.training._workers import is_chief
 from keras_dml.training._workers import lost_worker
 from keras_dml.training.freeze_batch_norm import freeze_batch_norm
@@ -36,6 +37,7 @@ __all__ = [
     "check_batch_divides",
     "check_run_directory",
     "freeze_batch_norm",
+    "from_chief",
     "imprint_class_weights",
     "is_chief",
     "lost_worker",

@@ -6,6 +6,7 @@ for each replica.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,9 @@ import keras
 import numpy as np
 
 from keras_dml._ops import ops
+from keras_dml.training._workers import count_workers
+from keras_dml.training._workers import gather_from_workers
+from keras_dml.training._workers import worker_index
 
 _CALLBACKS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
@@ -35,6 +39,8 @@ def read_variables(
 ) -> dict[str, np.ndarray]:
     """Reads all variables of a model, its optimizer and its metrics.
 
+    All workers must call it, as each gets the values of all.
+
     Args:
         model: a compiled one.
         scalars_only: leave out those of more than one number.
@@ -45,18 +51,41 @@ def read_variables(
     """
     if keras.backend.backend() == "jax":
         model.jax_state_sync()
+    local = {
+        name: [ops.convert_to_numpy(one) for one in _replica_values(model, variable)]
+        for name, variable in _variables(model)
+        if not (scalars_only and variable.shape)
+    }
     values = {}
-    for name, variable in _variables(model):
-        if scalars_only and variable.shape:
-            continue
-        replicas = [
-            ops.convert_to_numpy(one) for one in _replica_values(model, variable)
-        ]
+    for name, replicas in _of_all_workers(local).items():
         if all(one.tobytes() == replicas[0].tobytes() for one in replicas[1:]):
             replicas = replicas[:1]
         for replica, value in enumerate(replicas):
             values[f"{name}/{replica}"] = value
     return values
+
+
+def _of_all_workers(local):
+    """Adds the replicas of other workers, where one has other values than the first."""
+    if count_workers() == 1:
+        return local
+    contents = {
+        name: b"".join(one.tobytes() for one in replicas)
+        for name, replicas in local.items()
+    }
+    digests = [hashlib.sha256(content).digest() for content in contents.values()]
+    of_workers = gather_from_workers(np.frombuffer(b"".join(digests), "S32"))
+    differ = np.any([one != of_workers[0] for one in of_workers], axis=0)
+    names = [name for name, differs in zip(local, differ, strict=True) if differs]
+    content = b"".join(contents[name] for name in names)
+    found = {name: [] if name in names else local[name] for name in local}
+    for of_worker in gather_from_workers(np.frombuffer(content, np.uint8)):
+        rest = of_worker.tobytes()
+        for name in names:
+            for one in local[name]:
+                value, rest = rest[: one.nbytes], rest[one.nbytes :]
+                found[name].append(np.frombuffer(value, one.dtype).reshape(one.shape))
+    return found
 
 
 def has_finite_weights(model: keras.Model) -> bool:
@@ -97,8 +126,9 @@ def write_variables(
                 f"the checkpoint has {name} in shape {first.shape}, but the model's "
                 f"{variable.path} is {tuple(variable.shape)}: it is of another model."
             )
-        for replica, one in enumerate(_replica_values(model, variable)):
-            one.assign(values.get(f"{name}/{replica}", first))
+        replicas = _replica_values(model, variable)
+        for place, one in enumerate(replicas, worker_index() * len(replicas)):
+            one.assign(values.get(f"{name}/{place}", first))
 
 
 def _variables(model):

@@ -79,14 +79,16 @@ def sum_over_workers(numbers: Sequence[int]) -> list[int]:
     """Adds the workers' numbers; all must call it."""
     if _strategy is None:
         return list(numbers)
-    total = _strategy.reduce("SUM", tf.constant(list(numbers), tf.int32), axis=None)
+    total = _strategy.reduce(
+        "SUM", tf.constant([int(number) for number in numbers], tf.int32), axis=None
+    )
     return [int(number) for number in total]
 
 
 def gather_from_workers(array: np.ndarray) -> list[np.ndarray]:
     """Gives the arrays of all workers, which all must call with one dtype and shape."""
-    if _strategy is None:
-        return [array]
+    if _strategy is None or not array.nbytes:
+        return [array] * count_workers()
     content = np.frombuffer(array.tobytes(), np.uint8)
     # Collective operations take no bytes.
     words = np.pad(content, (0, -len(content) % 4)).view(np.int32)

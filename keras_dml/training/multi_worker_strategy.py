@@ -93,8 +93,8 @@ def multi_worker_strategy() -> tf.distribute.Strategy:
         ImportError: if this version of Keras was not tested with it.
         ValueError: if `TF_CONFIG` is missing or is not what TensorFlow wants, or Keras
             runs on another backend.
-        RuntimeError: if TensorFlow has begun already, or the workers did not all come
-            within ten minutes.
+        RuntimeError: if TensorFlow has begun already.
+        TimeoutError: if the workers did not all come within ten minutes.
 
     Example:
         >>> strategy = multi_worker_strategy()  # doctest: +SKIP
@@ -118,7 +118,7 @@ def multi_worker_strategy() -> tf.distribute.Strategy:
         _configure_waiting(workers)
         strategy = _MultiWorkerStrategy()
     except (tf.errors.DeadlineExceededError, tf.errors.UnavailableError) as error:
-        raise RuntimeError(
+        raise TimeoutError(
             f"not all {sum(workers.values())} workers of TF_CONFIG came within "
             f"{_MINUTES_TO_START} minutes. Start the same program on each, and see to "
             "it that they reach each other at these addresses."

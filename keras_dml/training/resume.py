@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_dml._checks import checked_integer
@@ -35,6 +36,10 @@ from keras_dml.training._state import read_variables
 from keras_dml.training._state import strategy_scope
 from keras_dml.training._state import write_callbacks
 from keras_dml.training._state import write_variables
+from keras_dml.training._workers import count_workers
+from keras_dml.training._workers import gather_from_workers
+from keras_dml.training._workers import is_chief
+from keras_dml.training._workers import sum_over_workers
 
 _LOGS_AT_START = "logs_at_start.json"
 
@@ -79,8 +84,9 @@ class Resume(keras.callbacks.Callback):
         ValueError: if an argument is out of range, batches repeat forever, or the
             checkpoints are of other batches or callbacks, or all damaged; or, when
             training starts, if the model is another one, is not built, or has another
-            number of replicas, an epoch is not one pass, or this object was in a `fit`
-            before: it reads the checkpoint when it is made.
+            number of replicas, an epoch is not one pass, the workers find other
+            checkpoints, or this object was in a `fit` before: it reads the checkpoint
+            when it is made.
         OSError: if the folder can't be written.
 
     Example:
@@ -125,12 +131,16 @@ class Resume(keras.callbacks.Callback):
             self._check_same_run(state)
             cut_logs(self._callbacks, state["logs"])
             self._epoch, self._step = state["epoch"], state["step"]
-        else:
+        elif is_chief():
             self._cut_logs_of_a_start_without_checkpoint()
         # The state of callbacks before they see the end of the epoch, which changes it:
         # what is saved if a signal comes then.
         self._end_of_epoch: tuple[dict[str, Any], dict[str, Any]] | None = None
+        # The signal that came to this worker, and the one that all workers end by.
+        self._heard: int | None = None
         self._signal: int | None = None
+        self._until_meeting = self._steps_to_meeting = 1
+        self._met_at = 0.0
         self._diverged = False
         self._handlers: dict[int, Any] = {}
 
@@ -173,8 +183,10 @@ class Resume(keras.callbacks.Callback):
                 f"{self._batches}. Leave out steps_per_epoch, and give Resume the "
                 "batches that fit is given; take(n) makes epochs shorter."
             )
-        self._saved_at = time.monotonic()
-        self._signal = None
+        self._check_all_resume_alike()
+        self._saved_at = self._met_at = time.monotonic()
+        self._heard = self._signal = None
+        self._until_meeting = self._steps_to_meeting = 1
         self._diverged = False
         self._listen_to_signals()
         if self._resumed is None:
@@ -201,6 +213,18 @@ class Resume(keras.callbacks.Callback):
         else:
             where = f", after {self._step} batches" if self._step else ""
             _say(f"training goes on in epoch {self._epoch + 1} of {epochs}{where}.")
+
+    def _check_all_resume_alike(self):
+        found = gather_from_workers(np.array([self._epoch, self._step]))
+        if any((one != found[0]).any() for one in found):
+            places = "; ".join(
+                f"worker {worker} in epoch {epoch + 1}, after {step} batches"
+                for worker, (epoch, step) in enumerate(found)
+            )
+            raise ValueError(
+                f"the workers find other checkpoints in {str(self.folder)!r}: they "
+                f"would begin {places}. Give a folder on a disk that all of them share."
+            )
 
     def _build(self):
         if not self.model.built:
@@ -274,7 +298,7 @@ class Resume(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0)
         if not math.isfinite(loss):
             self._diverge(f"the loss became {loss}")
-        if self._signal is not None or self._is_time():
+        if self._meet():
             self._save(self._state())
         self._end_if_signaled()
         if self._step >= self._position.steps_per_epoch:
@@ -290,7 +314,7 @@ class Resume(keras.callbacks.Callback):
         self._end_of_epoch = None
         self._epoch, self._step = epoch + 1, 0
         is_last = self._epoch >= self.params["epochs"] or self.model.stop_training
-        if is_last or self._signal is not None or self._is_time():
+        if self._meet(at_once=True) or is_last:
             self._save(self._state())
         if not is_last:
             self._end_if_signaled()
@@ -299,11 +323,46 @@ class Resume(keras.callbacks.Callback):
         """Leaves signals to whoever had them before `fit`."""
         self._fill_history()
         self.model._initial_epoch = None
+        self._meet(at_once=True)
         self._leave_signals()
         self._end_if_signaled()
 
     def _is_time(self):
         return time.monotonic() - self._saved_at >= 60 * self.minutes
+
+    def _meet(self, at_once=False):
+        """Whether to save now, which all workers do and end together.
+
+        They ask each other about once a second: after each batch it would cost too much
+        where batches are small.
+        """
+        if count_workers() == 1:
+            self._signal = self._heard
+            return self._signal is not None or self._is_time()
+        self._until_meeting -= 1
+        if self._until_meeting > 0 and not at_once:
+            return False
+        steps_of_chief = self._steps_in_a_second() if is_chief() else 0
+        interrupts, terminations, is_time, steps = sum_over_workers(
+            [
+                self._heard == signal.SIGINT,
+                self._heard == signal.SIGTERM,
+                is_chief() and self._is_time(),
+                steps_of_chief,
+            ]
+        )
+        self._until_meeting = self._steps_to_meeting = steps
+        self._met_at = time.monotonic()
+        if interrupts or terminations:
+            self._signal = signal.SIGINT if interrupts else signal.SIGTERM
+        return bool(interrupts or terminations or is_time)
+
+    def _steps_in_a_second(self):
+        if self.minutes == 0:
+            return 1
+        done = self._steps_to_meeting - max(0, self._until_meeting)
+        seconds = time.monotonic() - self._met_at
+        return min(1000, max(1, int(done / max(seconds, 1e-3))))
 
     def _state(self):
         """All that is not in variables: (what JSON takes, arrays)."""
@@ -334,7 +393,8 @@ class Resume(keras.callbacks.Callback):
         state, arrays = state_and_arrays
         step = state["epoch"] * self._position.steps_per_epoch + state["step"]
         arrays = {**read_variables(self.model), **arrays}
-        write_checkpoint(self.folder, step, state, arrays, self.keep)
+        if is_chief():
+            write_checkpoint(self.folder, step, state, arrays, self.keep)
         self._saved_at = time.monotonic()
 
     def _listen_to_signals(self):
@@ -348,12 +408,13 @@ class Resume(keras.callbacks.Callback):
         self._handlers = {}
 
     def _on_signal(self, number, frame):
-        if self._signal is not None or not _is_in_fit(frame, self.model):
+        if self._heard is not None or not _is_in_fit(frame, self.model):
             self._leave_signals()
             signal.raise_signal(number)
             return
-        self._signal = number
-        if self._end_of_epoch is not None:
+        self._heard = number
+        if self._end_of_epoch is not None and count_workers() == 1:
+            self._signal = number
             self._save(self._end_of_epoch)
             self._end_if_signaled()
         _say("saving after this batch; once more ends the run without that.")
@@ -379,4 +440,5 @@ def _is_in_fit(frame, model):
 
 
 def _say(sentence):
-    print(f"\nResume: {sentence}", file=sys.stderr)
+    if is_chief():
+        print(f"\nResume: {sentence}", file=sys.stderr)
