@@ -13,7 +13,7 @@ lowest or the highest.
 Then each loss is trained with that rate on all training classes, once with every seed,
 and measured on the test classes by exact search. Its own parameters are those of its
 paper, but for config.temperature, which the normalized softmax takes; all else is the
-config's.
+config's. config.class_weights is for the losses that have any.
 
 A run whose loss or embeddings become infinite or NaN has failed, and the others go on.
 A rate that failed counts as a recall of 0. The tables are over the seeds that finished,
@@ -44,6 +44,7 @@ from experiments._lib import program
 from experiments._lib.bad_images import find_bad_images
 from experiments._lib.bad_images import list_bad_images
 from experiments._lib.bad_images import skips_bad_images
+from experiments._lib.build import learning_rate_of
 from experiments._lib.build import load_data
 from experiments._lib.check_config import check_config
 from experiments._lib.check_config import check_replicas
@@ -165,11 +166,13 @@ def main(argv: list[str]) -> None:
 
 def _rate(config):
     """The learning rate that a config's training starts with, as text."""
-    return f"{config.learning_rate * LOSSES[config.loss].rate_factor:g}"
+    return f"{learning_rate_of(config):g}"
 
 
 def _varied(config, loss, multiple, seed, **others):
     varied = config.copy_and_resolve_references()
+    if LOSSES[loss].is_pair_loss:
+        others["class_weights"] = "random"  # which it does not have
     with varied.unlocked():
         varied.update(
             {

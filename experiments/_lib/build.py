@@ -222,7 +222,7 @@ def compile_model(
     Where `config.layer_decay` is below 1, the trunk is needed, and has lower rates.
     """
     loss = find_loss(config.loss)
-    optimizer = make_optimizer(config, loss.rate_factor, steps_per_epoch)
+    optimizer = make_optimizer(config, steps_per_epoch)
     model.compile(
         optimizer,
         loss.make(),
@@ -261,8 +261,19 @@ def check_optimizer(name: str) -> None:
         )
 
 
+def learning_rate_of(config: ml_collections.ConfigDict) -> float:
+    """Gives the highest learning rate of a run: the config's, times the loss's factor.
+
+    `TrainedLoss.rate_factor` makes up for losses of other steepness. It is not for
+    Keras's optimizers, whose steps don't grow with the gradient.
+    """
+    if config.optimizer in KERAS_OPTIMIZERS:
+        return config.learning_rate
+    return config.learning_rate * find_loss(config.loss).rate_factor
+
+
 def make_optimizer(
-    config: ml_collections.ConfigDict, rate_factor: float, steps_per_epoch: int
+    config: ml_collections.ConfigDict, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
     """Makes the config's optimizer, with the config's learning rate schedule.
 
@@ -274,22 +285,20 @@ def make_optimizer(
 
     Args:
         config: the settings.
-        rate_factor: is multiplied with `config.learning_rate`; see `TrainedLoss`. Not
-            for Keras's optimizers, whose steps don't grow with the gradient.
         steps_per_epoch: batches an epoch.
     """
 
     def schedule(rate):
         return _schedule(config, rate, steps_per_epoch)
 
+    learning_rate = learning_rate_of(config)
     if config.optimizer in KERAS_OPTIMIZERS:
         optimizer = KERAS_OPTIMIZERS[config.optimizer](
-            schedule(config.learning_rate), weight_decay=config.l2
+            schedule(learning_rate), weight_decay=config.l2
         )
         if config.layer_decay < 1:
             return optimizers.LearningRateMultipliers(optimizer)
         return optimizer
-    learning_rate = config.learning_rate * rate_factor
     if config.optimizer == "sgd":
         return optimizers.SGD(schedule(learning_rate), config.momentum, config.l2)
     addons_optimizers = addons.import_addons(

@@ -13,9 +13,9 @@ import tensorflow as tf
 from experiments._lib.build import build_batches
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
+from experiments._lib.build import learning_rate_of
 from experiments._lib.build import start_class_weights
 from experiments._lib.losses import batch_shape
-from experiments._lib.losses import find_loss
 from experiments._lib.measure import measure
 from keras_dml import training
 from keras_dml._files import write_json
@@ -131,14 +131,13 @@ def train_and_measure(
         training.FreezeTrunk(trunk, config.frozen_epochs),
         progress,
     ]
-    learning_rate = config.learning_rate * find_loss(config.loss).rate_factor
     try:
         model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
         _, _, metrics = measure(config, embedder, test)
     except FloatingPointError as error:
         raise FloatingPointError(
             f"with --config.loss={config.loss} and a learning rate of "
-            f"{learning_rate:g} {error}"
+            f"{learning_rate_of(config):g} {error}"
         ) from None
     return {
         "seconds": round(time.monotonic() - start),

@@ -107,7 +107,7 @@ def test_every_optimizer_of_addons_that_takes_a_schedule_trains(name):
     check_config(config)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(make_optimizer(config, 1.0, steps_per_epoch=1), "mse")
+    model.compile(make_optimizer(config, steps_per_epoch=1), "mse")
     x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
     losses = model.fit(x, x[:, :2], 20, epochs=20, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
@@ -121,7 +121,7 @@ def test_decay_of_sgdw_follows_the_learning_rate_as_the_papers_l2_does():
     ends = []
     for name in ("sgd", "tfa:SGDW"):
         config.optimizer = name
-        optimizer = make_optimizer(config, 1.0, steps_per_epoch=3)
+        optimizer = make_optimizer(config, steps_per_epoch=3)
         weight = tf.Variable(start)
         for gradient in np.random.default_rng(1).normal(size=(6, 2, 3)):
             step = tf.constant(gradient, tf.float32)

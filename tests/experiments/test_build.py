@@ -5,8 +5,10 @@ import pytest
 from experiments._lib.build import KERAS_OPTIMIZERS
 from experiments._lib.build import build_models
 from experiments._lib.build import compile_model
+from experiments._lib.build import learning_rate_of
 from experiments._lib.build import make_optimizer
 from experiments._lib.build import start_class_weights
+from experiments._lib.losses import LOSSES
 from experiments.configs import image_folder_paper
 from keras_dml.layers import GeneralizedMeanPooling
 from keras_dml.optimizers import SGD
@@ -53,7 +55,7 @@ def test_any_optimizer_of_keras_is_made_with_rate_and_decay(name):
     config = small_config(
         optimizer=name, schedule="constant", learning_rate=0.5, l2=0.25
     )
-    optimizer = make_optimizer(config, rate_factor=10.0, steps_per_epoch=3)
+    optimizer = make_optimizer(config, steps_per_epoch=3)
     assert type(optimizer).__name__.lower() == name
     assert float(optimizer.learning_rate) == 0.5
     assert optimizer.weight_decay == 0.25
@@ -61,8 +63,15 @@ def test_any_optimizer_of_keras_is_made_with_rate_and_decay(name):
 
 @pytest.mark.parametrize(("optimizer", "factor"), [("sgd", 10.0), ("adamw", 1.0)])
 def test_the_losss_factor_is_for_steps_that_grow_with_the_gradient(optimizer, factor):
-    config = small_config(optimizer=optimizer, schedule="constant", learning_rate=0.01)
-    made = make_optimizer(config, rate_factor=10.0, steps_per_epoch=3)
+    config = small_config(
+        loss="triplet_hard",
+        optimizer=optimizer,
+        schedule="constant",
+        learning_rate=0.01,
+    )
+    made = make_optimizer(config, steps_per_epoch=3)
+    assert LOSSES[config.loss].rate_factor == 10.0
+    assert learning_rate_of(config) == pytest.approx(0.01 * factor)
     assert float(made.learning_rate) == pytest.approx(0.01 * factor)
 
 
@@ -75,14 +84,14 @@ def test_cosine_rises_through_the_warm_up_and_falls_to_0():
         epochs=4,
         warmup_epochs=1.5,
     )
-    rate = make_optimizer(config, 1.0, steps_per_epoch=10)._learning_rate
+    rate = make_optimizer(config, steps_per_epoch=10)._learning_rate
     for step in range(15):
         assert float(rate(step)) == pytest.approx(0.5 * step / 15, abs=1e-6)
     for step in range(15, 50):
         expected = 0.25 * (1 + np.cos(np.pi * (step - 15) / 35))
         assert float(rate(step)) == pytest.approx(expected, abs=1e-6)
     config.warmup_epochs = 0.0
-    rate = make_optimizer(config, 1.0, steps_per_epoch=10)._learning_rate
+    rate = make_optimizer(config, steps_per_epoch=10)._learning_rate
     for step in range(50):
         expected = 0.25 * (1 + np.cos(np.pi * step / 50))
         assert float(rate(step)) == pytest.approx(expected, abs=1e-6)

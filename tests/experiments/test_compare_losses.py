@@ -8,7 +8,11 @@ from tests.experiments.programs import SMALL
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
 
-BATCH = ("--config.classes=2", "--config.nmi_starts=1")
+# Class means are for the losses that have class weights.
+BATCH = (
+    *("--config.classes=2", "--config.nmi_starts=1"),
+    "--config.class_weights=means",
+)
 
 
 @pytest.fixture(scope="module")
