@@ -17,6 +17,10 @@ Such a gallery is sealed, and a new folder. With --kind=lance it grows: the same
 again embeds the images that are new or changed, and drops those that are gone. It may
 be stopped at any time, and goes on where it was. It is searched exactly up to 20,000
 images, and above that through an index that is calibrated too.
+
+What experiments.embed_corpus wrote becomes such a gallery without a model:
+
+python -m experiments.index --from=photos.corpus --output_dir=photos.gallery
 """
 
 import importlib.util
@@ -28,6 +32,11 @@ import keras
 import numpy as np
 from absl import flags
 
+from experiments._corpus.gallery import holds_only
+from experiments._corpus.gallery import put_shards
+from experiments._corpus.gallery import whole_shards
+from experiments._corpus.record import read_record
+from experiments._corpus.record import sha256_of_file
 from experiments._lib import program
 from experiments._lib.bad_images import find_bad_images
 from experiments._lib.bad_images import skips_bad_images
@@ -50,6 +59,12 @@ _SAME = 0.98  # cosine; the same weights in half precision reach 0.999
 _RUN = flags.DEFINE_string("run", None, "The folder of a run.")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "The folder of the images, with or without one folder a class."
+)
+_FROM = flags.DEFINE_string(
+    "from",
+    None,
+    "A folder that experiments.embed_corpus wrote, in place of --data_dir. The gallery "
+    "is one of --kind=lance; --run is not needed.",
 )
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
@@ -79,12 +94,22 @@ flags.register_validator(
     lambda share: 0 < share <= 1,
     message="must be a share, above 0 and at most 1",
 )
-flags.mark_flags_as_required(["run", "data_dir", "output_dir"])
+flags.mark_flags_as_required(["output_dir"])
 
 
 def main(argv: list[str]) -> None:
     """Images → embeddings → gallery."""
     del argv
+    gallery = _index_images() if _FROM.value is None else _index_corpus()
+    agreement = describe_agreement(gallery, _K.value)
+    print(f"{_OUTPUT_DIR.value}: {len(gallery):,} images. {agreement}")
+
+
+def _index_images():
+    missing = [flag for flag in (_RUN, _DATA_DIR) if flag.value is None]
+    if missing:
+        names = " and ".join(f"--{flag.name}" for flag in missing)
+        raise ValueError(f"{names} must be given, or --from. --help lists the flags.")
     run = pathlib.Path(_RUN.value)
     _check_apart(_OUTPUT_DIR.value, _DATA_DIR.value)
     if _KIND.value != _LANCE:
@@ -100,11 +125,8 @@ def main(argv: list[str]) -> None:
     images = data.gallery_folder(_DATA_DIR.value, check_files=not skips_bad_images())
     embedder = load_embedder(run / "embedding.keras")
     if _KIND.value == _LANCE:
-        gallery = _update(embedder, images, resize)
-    else:
-        gallery = _write_sealed(embedder, images, resize)
-    agreement = describe_agreement(gallery, _K.value)
-    print(f"{_OUTPUT_DIR.value}: {len(gallery):,} images. {agreement}")
+        return _update(embedder, images, resize)
+    return _write_sealed(embedder, images, resize)
 
 
 def _check_apart(output_dir, data_dir):
@@ -143,13 +165,9 @@ def _write_sealed(embedder, images, resize):
 
 def _update(embedder, images, resize):
     """Brings a gallery that grows to what the folder holds."""
-    gallery = _open_or_create(embedder, resize)
-    known = gallery.read(["id", "size", "modified"])
-    known = dict(
-        zip(
-            known["id"], zip(known["size"], known["modified"], strict=True), strict=True
-        )
-    )
+    sides = embedder.output_shape[-1], embedder.input_shape[1], resize
+    gallery = _open_or_create(*sides, f"--run={_RUN.value!r}")
+    known = _known(gallery)
     # Without links on the way, so that an image has one name however it is reached.
     above = os.path.join(os.path.realpath(_DATA_DIR.value), "")
     ids = [above + os.path.relpath(path, _DATA_DIR.value) for path in images.paths]
@@ -185,14 +203,58 @@ def _update(embedder, images, resize):
     print(f"{added:,} new, {len(new) - added:,} changed, {len(gone):,} gone.")
     if len(new) or gone:
         gallery.optimize()
-    if len(gallery) > _EXACT_UP_TO and (len(new) or gallery.calibration is None):
-        print("Calibrating the index:")
-        gallery.calibrate(_K.value, _AGREEMENT.value, _SEED.value)
+    _calibrate(gallery, len(new) > 0)
     return gallery
 
 
-def _open_or_create(embedder, resize):
-    side, dim = embedder.input_shape[1], embedder.output_shape[-1]
+def _index_corpus():
+    """Puts what the shards of a corpus hold into a gallery that grows."""
+    if not flags.FLAGS["kind"].using_default_value and _KIND.value != _LANCE:
+        raise ValueError(
+            f"--from makes a gallery of --kind=lance; got --kind={_KIND.value}."
+        )
+    if _DATA_DIR.value is not None:
+        raise ValueError("give --data_dir or --from, not both.")
+    record = read_record(_FROM.value)
+    if _RUN.value is not None:
+        load_run_config(_RUN.value)
+        file = pathlib.Path(_RUN.value) / "embedding.keras"
+        if sha256_of_file(file) != record.sha256:
+            raise ValueError(
+                f"--from={_FROM.value!r} was embedded with another model than that of "
+                f"--run={_RUN.value!r}."
+            )
+    files = whole_shards(_FROM.value, record)
+    sides = record.dim, record.image_size, record.resize
+    gallery = _open_or_create(*sides, f"--from={_FROM.value!r}")
+    known = _known(gallery)
+    if not holds_only(gallery, known, files):
+        raise FileExistsError(
+            f"--output_dir={_OUTPUT_DIR.value!r} holds other images, or embeddings of "
+            f"another model, than --from={_FROM.value!r}. Name a new folder."
+        )
+    added = put_shards(gallery, known, files)
+    print(f"{added:,} new.")
+    if added:
+        gallery.optimize()
+    _calibrate(gallery, added > 0)
+    return gallery
+
+
+def _calibrate(gallery, is_new):
+    if len(gallery) > _EXACT_UP_TO and (is_new or gallery.calibration is None):
+        print("Calibrating the index:")
+        gallery.calibrate(_K.value, _AGREEMENT.value, _SEED.value)
+
+
+def _known(gallery):
+    """{id: (bytes, ns)} of the images of a gallery."""
+    known = gallery.read(["id", "size", "modified"])
+    stats = zip(known["size"], known["modified"], strict=True)
+    return dict(zip(known["id"], stats, strict=True))
+
+
+def _open_or_create(dim, side, resize, source):
     folder = pathlib.Path(_OUTPUT_DIR.value)
     is_local = "://" not in _OUTPUT_DIR.value
     if is_local and folder.is_file():
@@ -223,7 +285,7 @@ def _open_or_create(embedder, resize):
         raise ValueError(
             f"--output_dir={_OUTPUT_DIR.value!r} was made with a model of "
             f"{made_with[0]} dimensions and images of {made_with[1]} pixels, resized "
-            f"to {made_with[2]}; --run={_RUN.value!r} has {dim}, {side} and {resize}. "
+            f"to {made_with[2]}; {source} has {dim}, {side} and {resize}. "
             "Name a new folder."
         )
     return gallery

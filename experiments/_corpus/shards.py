@@ -182,11 +182,11 @@ def rejected_images(folder: str | os.PathLike, shard: Shard) -> dict[str, str] |
     return rejected if is_whole else None
 
 
-def read_shard(file: pathlib.Path, columns: Sequence[str]) -> dict[str, Any]:
+def read_shard(file: pathlib.Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Reads columns of a shard's file, checking them against its checksums.
 
     Returns:
-        {name: arrow column}.
+        {name: (images,) values; (images, dim) and (images, bytes) of embedding, code}.
 
     Raises:
         OSError: if it is missing or damaged.
@@ -203,4 +203,11 @@ def read_shard(file: pathlib.Path, columns: Sequence[str]) -> dict[str, Any]:
             f"{str(file)!r} can't be read: {str(error).splitlines()[0]}. Delete it, "
             "and run experiments.embed_corpus again."
         ) from None
-    return {name: table[name] for name in columns}
+    return {name: _as_numpy(table[name].combine_chunks()) for name in columns}
+
+
+def _as_numpy(column):
+    if not hasattr(column.type, "list_size"):
+        return column.to_numpy(zero_copy_only=False)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), column.type.list_size)

@@ -9,8 +9,19 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from experiments import index
+from experiments._corpus import gallery as corpus_gallery
+from experiments._corpus import shards as shard_files
+from experiments._corpus.embed_shard import embed_shard
+from experiments._corpus.list_images import list_images
+from experiments._corpus.record import SHARDS
+from experiments._corpus.record import Record
+from experiments._corpus.record import corpus_folder
+from experiments._corpus.record import sha256_of_file
+from experiments._corpus.shards import EmbedderFile
+from experiments._corpus.shards import corpus_shards
 from experiments._lib.load_run import load_embedder
 from keras_dml.data import gallery_folder
+from keras_dml.evaluation import embed
 from keras_dml.search import LanceGallery
 from keras_dml.search import load_gallery
 
@@ -19,7 +30,7 @@ def run_index(**arguments):
     """Runs its main function here, with neither run nor images to be read."""
     nowhere = dict.fromkeys(("run", "data_dir"), "nowhere")
     flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(**nowhere, **arguments):
+    with flagsaver.flagsaver(**{**nowhere, **arguments}):
         index.main([])
 
 
@@ -215,3 +226,105 @@ def test_gallery_of_another_model_or_kind_is_refused(
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(FileNotFoundError, match="no gallery in"):
         update(capsys, folder_of_run, photos, tmp_path / "mine", kind="lance")
+
+
+def write_corpus(run, photos, output):
+    """What experiments.embed_corpus writes, without Ray; gives the shards."""
+    file = str(run / "embedding.keras")
+    model = EmbedderFile(file, sha256_of_file(file), 8, 14, 16)
+    images = list_images(str(photos))
+    shards = corpus_shards(images, model)
+    names = tuple(shard.name for shard in shards)
+    record = Record(**model.about(), images=len(images), shards=names)
+    with corpus_folder(output, record):
+        for shard in shards:
+            embed_shard(load_embedder(file), model, shard, output / SHARDS)
+    return [output / SHARDS / name for name in names]
+
+
+@pytest.fixture
+def corpus(folder_of_run, photos, tmp_path, monkeypatch):
+    """Six images in two shards."""
+    pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
+    monkeypatch.setattr(shard_files, "_IMAGES", 4)
+    write_corpus(folder_of_run, photos, tmp_path / "corpus")
+    return tmp_path / "corpus"
+
+
+def update_from(capsys, corpus, output, **arguments):
+    flags.FLAGS.mark_as_parsed()
+    settings = {"from": str(corpus), "output_dir": str(output), **arguments}
+    with flagsaver.flagsaver(**settings):
+        index.main([])
+    return capsys.readouterr().out
+
+
+def test_corpus_becomes_the_gallery_that_its_images_would(
+    folder_of_run, photos, corpus, tmp_path, capsys, monkeypatch
+):
+    output = tmp_path / "new"
+    said = update_from(capsys, corpus, output)
+    assert said.endswith(f"\n6 new.\n{output}: 6 images. The search is exact.\n")
+    gallery, images = load_gallery(output), gallery_folder(photos)
+    assert (gallery.image_size, gallery.resize) == (14, 16)
+    found = gallery.read()
+    classes = dict(zip(found["id"], found["class"], strict=True))
+    names = [images.class_names[label] for label in images.labels]
+    assert classes == dict(zip(images.paths, names, strict=True))
+    embedder = load_embedder(folder_of_run / "embedding.keras")
+    for path, row in zip(images.paths, embed(embedder, images, 16), strict=True):
+        expected = row / np.linalg.norm(row)
+        np.testing.assert_allclose(gallery.embedding(path), expected, atol=1e-6)
+    assert "6 images" in update_from(capsys, corpus, output, run=str(folder_of_run))
+    # The folder itself has nothing to add, and so nothing is embedded again.
+    write_noise(photos / "b" / "7.png", np.random.default_rng(7))
+    said = update(capsys, folder_of_run, photos, output, kind="lance")
+    assert "1 new, 0 changed, 0 gone." in said
+    with pytest.raises(FileExistsError, match=r"--output_dir=.* holds other images"):
+        update_from(capsys, corpus, output)
+
+
+def test_indexing_a_corpus_goes_on_where_it_was_and_calibrates(
+    corpus, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(corpus_gallery, "_SHARDS_AT_ONCE", 1)
+    monkeypatch.setattr(index, "_EXACT_UP_TO", 5)
+    put = LanceGallery.put_embeddings
+
+    def put_once(*arguments):
+        monkeypatch.setattr(LanceGallery, "put_embeddings", None)
+        put(*arguments)
+
+    with monkeypatch.context():
+        monkeypatch.setattr(LanceGallery, "put_embeddings", put_once)
+        with pytest.raises(TypeError):
+            update_from(capsys, corpus, tmp_path / "new")
+    monkeypatch.setattr(LanceGallery, "put_embeddings", put)
+    assert len(load_gallery(tmp_path / "new")) == 4
+    said = update_from(capsys, corpus, tmp_path / "new")
+    assert "2 new." in said
+    assert "The lance index agreed with exact search on" in said
+    gallery = load_gallery(tmp_path / "new")
+    assert (len(gallery), gallery.kind) == (6, "lance")
+
+
+def test_corpus_that_is_not_whole_or_of_another_model_is_refused(
+    folder_of_run, photos, corpus, tmp_path, capsys
+):
+    def refused(reason, error=ValueError, output=tmp_path / "new", **arguments):
+        with pytest.raises(error, match=reason):
+            update_from(capsys, corpus, output, **arguments)
+
+    refused("--from makes a gallery of --kind=lance; got --kind=hnsw", kind="hnsw")
+    refused("give --data_dir or --from, not both", data_dir=str(photos))
+    retrained = make_run(tmp_path / "retrained", seed=1)
+    refused("--from=.* was embedded with another model than", run=str(retrained))
+    assert not (tmp_path / "new").exists()
+    write_corpus(retrained, photos, tmp_path / "other")
+    update_from(capsys, tmp_path / "other", tmp_path / "taken")
+    refused("or embeddings of another model", FileExistsError, tmp_path / "taken")
+    next((corpus / SHARDS).iterdir()).unlink()
+    refused("is not whole: 1 of 2 shards are missing", FileNotFoundError)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="--run and --data_dir must be given, or --fr"):
+        run_index(output_dir="new", run=None, data_dir=None)
