@@ -57,6 +57,7 @@ DOCUMENTS = (
 _TO_FOLLOW = (
     *("README.md", "docs/training.md", "docs/losses.md", "docs/data_sets.md"),
     *("docs/measuring.md", "docs/search_and_serving.md", "docs/serving.md"),
+    "docs/large_corpora.md",
 )
 
 
