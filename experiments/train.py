@@ -170,7 +170,7 @@ def main(argv: list[str]) -> None:
                 _write_results(config, run, trunk, embedder, test, history, untrained)
             else:
                 evaluation.embed(embedder, test, config.resize)
-            training.from_chief()  # Others wait until all is written.
+            training.wait_for_chief()
             print(skipped, end="")
         except (KeyboardInterrupt, SystemExit):
             print(

@@ -14,6 +14,7 @@ matplotlib) and the embeddings for TensorBoard (`projector.py`).
 from keras_dml.training._workers import from_chief
 from keras_dml.training._workers import is_chief
 from keras_dml.training._workers import lost_worker
+from keras_dml.training._workers import wait_for_chief
 from keras_dml.training.freeze_batch_norm import freeze_batch_norm
 from keras_dml.training.freeze_trunk import FreezeTrunk
 from keras_dml.training.imprint_class_weights import imprint_class_weights
@@ -45,6 +46,7 @@ __all__ = [
     "multi_worker_strategy",
     "new_run_directory",
     "step_decay",
+    "wait_for_chief",
     "write_projector",
     "write_report",
 ]

@@ -8,6 +8,7 @@ or gathered goes through collective operations, which all workers must join.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -65,14 +66,33 @@ def from_chief(value: Any = None) -> Any:
     if count_workers() == 1:
         return json.loads(text)
     name = f"keras_dml/{next(_names)}"
-    if is_chief():
-        context.context().set_config_key_value(name, text)
-        return json.loads(text)
+    if not is_chief():
+        return json.loads(_wait_for(name))
+    context.context().set_config_key_value(name, text)
+    return json.loads(text)
+
+
+def _wait_for(name):
+    """Waits for what another worker sets, and meanwhile hears Ctrl-C."""
     while True:
-        try:
-            return json.loads(context.context().get_config_key_value(name, 1000))
-        except tf.errors.DeadlineExceededError:
-            continue  # Waiting without an end, Ctrl-C would not be heard.
+        with contextlib.suppress(tf.errors.DeadlineExceededError):
+            return context.context().get_config_key_value(name, 1000)
+
+
+def wait_for_chief() -> None:
+    """Lets the others wait until the chief is done. All call it before they end.
+
+    The first worker serves what the workers tell each other, so it goes on only when
+    the others have heard.
+    """
+    from_chief()
+    name = f"keras_dml/{next(_names)}"
+    for worker in range(1, count_workers()):
+        if is_chief():
+            _wait_for(f"{name}/{worker}")
+        elif worker == worker_index():
+            with contextlib.suppress(tf.errors.OpError):  # The chief may have ended.
+                context.context().set_config_key_value(f"{name}/{worker}", "")
 
 
 def sum_over_workers(numbers: Sequence[int]) -> list[int]:

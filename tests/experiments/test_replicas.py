@@ -56,3 +56,9 @@ def test_pytorch_trains_on_one_device(backend):
 def test_wrong_number_is_refused(wrong):
     with pytest.raises(ValueError, match="--logical_cpus must be an integer of at lea"):
         start_replicas(wrong)
+
+
+def test_logical_cpus_are_refused_where_there_are_workers(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with pytest.raises(ValueError, match=r"must be 0 where TF_CONFIG is set, .* got 2"):
+        start_replicas(2)

@@ -1,0 +1,76 @@
+"""Workers of one job on this machine, as processes of their own.
+
+For programs that `fork_server` runs: TensorFlow is imported there and has not started,
+so that each worker can be forked.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import sys
+import time
+import traceback
+
+
+def run_workers(work, folder, count=2, seconds=300):
+    """Calls `work(worker)` in a process for each worker, and waits for all.
+
+    Args:
+        work: what a worker does; `sys.exit` and exceptions become its exit code.
+        folder: gets the files `stdout-0`, `stderr-0`, `stdout-1` and so on.
+        count: how many workers.
+        seconds: after which those that still run are killed.
+
+    Returns:
+        (exit codes, seconds), one of each a worker; a killed worker's code is negative.
+    """
+    begun = time.monotonic()
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    running = {}
+    for worker in range(count):
+        task = {"type": "worker", "index": worker}
+        config = {"cluster": {"worker": addresses}, "task": task}
+        running[_fork(work, worker, config, pathlib.Path(folder))] = worker
+    codes, times = [None] * count, [None] * count
+    while running:
+        for process in list(running):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                worker = running.pop(process)
+                codes[worker] = os.waitstatus_to_exitcode(status)
+                times[worker] = time.monotonic() - begun
+            elif time.monotonic() - begun > seconds:
+                os.kill(process, 9)
+        time.sleep(0.02)
+    return codes, times
+
+
+def _free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _fork(work, worker, config, folder):
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        os.environ["TF_CONFIG"] = json.dumps(config)
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            with open(folder / f"{name}-{worker}", "w") as file:
+                os.dup2(file.fileno(), descriptor)
+        work(worker)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
