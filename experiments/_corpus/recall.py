@@ -70,8 +70,8 @@ def corpus_parts(files: Sequence[pathlib.Path]) -> list[Part]:
     names, labels = np.unique(np.concatenate(classes), return_inverse=True)
     if len(names) < 2 or np.bincount(labels).max() < 2:
         raise ValueError(
-            f"the corpus has {len(labels):,} images of {len(names):,} classes; Recall@K "
-            "needs at least 2 classes, and one with 2 images. The classes are the "
+            f"the corpus has {len(labels):,} images of {len(names):,} classes; "
+            "Recall@K needs at least 2 classes, and one with 2 images. Classes are the "
             "folders below the one that --images named; a list or glob has none."
         )
     ends = np.cumsum([0, *map(len, classes)])
@@ -141,14 +141,17 @@ def _count(bars, queries, gallery, column):
 
 def _sides(queries, gallery, column):
     rows = queries.rows(column)
-    others = rows if gallery is queries else gallery.rows(column)
+    others = rows if gallery.first == queries.first else gallery.rows(column)
     return rows, queries.labels, others, gallery.labels, queries.ids, gallery.ids
 
 
 def _on_ray(
     call: Callable[..., tuple], items: Iterable[Any]
 ) -> Iterable[tuple[Any, Any]]:
-    """Gives (item, result) as results come, of `call(*item)`: (function, arguments…)."""
+    """Calls, for each item, the function and arguments that `call(*item)` gives.
+
+    Gives (item, result) as results come.
+    """
     import ray
 
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes()]
