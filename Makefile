@@ -4,7 +4,7 @@ PYTHON ?= python3
 .PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
 	benchmark-checkpoints benchmark-galleries benchmark-classes benchmark-sharded-classes \
-	benchmark-extraction benchmark-serving benchmark-against-torch soak fuzz dist clean
+	benchmark-workers benchmark-extraction benchmark-serving benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -140,6 +140,9 @@ benchmark-classes: .venv/installed-test ## Time and weigh the sampled softmax, t
 benchmark-sharded-classes: .venv/installed-test ## Time class weights split over devices, on JAX
 	KERAS_BACKEND=jax XLA_FLAGS=--xla_force_host_platform_device_count=4 \
 		.venv/bin/python -m tests.benchmarks.benchmark_sharded_classes
+
+benchmark-workers: .venv/installed-test ## Time two workers on this machine against one process
+	.venv/bin/python -m tests.benchmarks.benchmark_workers
 
 # By default glibc gives large blocks back to the system at once, and PyTorch, which
 # frees its tensors, would spend half its time on getting them anew.

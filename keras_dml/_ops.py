@@ -324,6 +324,25 @@ def number_of_shards(model: Any) -> int:
     return mesh.shape[mesh.axis_names.index(distribution.batch_dim_name)]
 
 
+def check_can_predict() -> None:
+    """Checks that Keras's `predict` works here.
+
+    Raises:
+        ValueError: if Keras runs on JAX in several processes, where it fails to fetch
+            what others have computed.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+
+    if jax.process_count() > 1:
+        raise ValueError(
+            "Keras's predict, by which images are embedded, doesn't run on JAX in "
+            f"several processes; this is one of {jax.process_count()}. Save the model, "
+            "and embed in a process of its own."
+        )
+
+
 def average_replicas(model: Any) -> None:
     """Gives all replicas of a model the mean of what each has of its own.
 

@@ -18,6 +18,7 @@ from tests.data.miniature_archives import write_cub200
 from tests.experiments.programs import ROOT
 from tests.experiments.programs import run_program
 from tests.experiments.programs import write_photos
+from tests.fork_server import run_file
 from tests.fork_server import run_module
 
 # Appended to training commands, which take minutes as they stand; the last flag wins.
@@ -189,6 +190,19 @@ def test_classes_are_drawn_as_told(tmp_path, monkeypatch):
     for block in code_blocks("docs/many_classes.md", "python")[:-1]:
         exec(compile(block, "docs/many_classes.md", "exec"), names)
     assert np.isfinite(names["model"].history.history["loss"]).all()
+
+
+@pytest.mark.slow
+def test_several_machines_train_as_told(reader, tmp_path):
+    (block,) = code_blocks("docs/several_machines.md", "python")
+    file = tmp_path / "on_workers.py"
+    file.write_text(block)
+    finished = run_file(ROOT / "tests" / "workers.py", tmp_path, file, cwd=reader)
+    assert finished.returncode == 0, finished.stderr
+    assert (reader / "embedding.keras").is_file()
+    assert list((reader / "checkpoints" / "photos").glob("step-*"))
+    for worker in range(2):
+        assert "val_recall@1" in (tmp_path / f"stdout-{worker}").read_text()
 
 
 def test_moving_off_addons_gives_the_same_before_and_after():

@@ -1,12 +1,15 @@
 """Workers of one job on this machine, as processes of their own.
 
-For programs that `fork_server` runs: TensorFlow is imported there and has not started,
-so that each worker can be forked.
+python workers.py FOLDER FILE
+
+runs a program on two; FOLDER gets what they print. It is for `fork_server`, where
+TensorFlow is imported and has not started, so that each worker can be forked.
 """
 
 import json
 import os
 import pathlib
+import runpy
 import socket
 import sys
 import time
@@ -74,3 +77,14 @@ def _fork(work, worker, config, folder):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def main(folder, file):
+    codes, _ = run_workers(lambda worker: runpy.run_path(file), folder)
+    for worker, code in enumerate(codes):
+        if code:
+            sys.exit(pathlib.Path(folder, f"stderr-{worker}").read_text())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

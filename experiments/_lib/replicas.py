@@ -38,12 +38,12 @@ def start_replicas(logical_cpus: int = 0) -> Replicas:
 
     Raises:
         ValueError: if logical_cpus is not an integer of at least 0, or the backend
-            can't split the CPU.
+            can't split the CPU, or `TF_CONFIG` is set on another than TensorFlow.
         RuntimeError: if the devices are initialized already, with another split.
     """
     logical_cpus = checked_integer(logical_cpus, "--logical_cpus", 0)
     backend = keras.backend.backend()
-    if backend == "tensorflow" and os.environ.get("TF_CONFIG"):
+    if os.environ.get("TF_CONFIG"):
         if logical_cpus:
             raise ValueError(
                 "--logical_cpus must be 0 where TF_CONFIG is set, as each worker "

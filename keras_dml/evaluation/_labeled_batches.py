@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
+from keras_dml._ops import check_can_predict
 from keras_dml._ops import number_of_shards
 from keras_dml._worker_parts import with_worker_parts
 
@@ -46,6 +47,7 @@ def labeled_batches(
             f"{embedder!r}."
         )
     batch_size = checked_integer(batch_size, "batch_size", 1)
+    check_can_predict()
     shards = number_of_shards(embedder)
     batch_size = -(-batch_size // shards) * shards
     import tensorflow as tf  # Evaluation alone does without it on other backends.

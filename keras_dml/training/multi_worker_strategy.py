@@ -103,8 +103,9 @@ def multi_worker_strategy() -> tf.distribute.Strategy:
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "multi_worker_strategy is for Keras's tensorflow backend; Keras runs on "
-            f"{keras.backend.backend()}. There, use keras.distribution."
+            "multi_worker_strategy, and with it TF_CONFIG, is for Keras's tensorflow "
+            f"backend; Keras runs on {keras.backend.backend()}. Unset TF_CONFIG; "
+            "docs/several_machines.md says how far JAX goes."
         )
     if keras.__version__.rpartition(".")[0] not in _TESTED_KERAS:
         oldest, newest = _TESTED_KERAS[0], _TESTED_KERAS[-1]
