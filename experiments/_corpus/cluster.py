@@ -1,7 +1,7 @@
 """The cluster that works: one that is there, or one of this machine alone."""
 
 import contextlib
-import importlib
+import importlib.util
 import logging
 import os
 import socket
@@ -20,17 +20,11 @@ def check_ray() -> None:
     Raises:
         ImportError: if not, with the command that installs them.
     """
-    # Both are read when it is imported. A cluster of this machine listens on loopback
-    # alone, and reports to nobody.
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    try:
-        importlib.import_module("pyarrow.parquet")
-        importlib.import_module("ray")
-    except ImportError as error:
-        raise ImportError(
-            f'{error}. A large corpus needs Ray: pip install "keras_dml[ray]"'
-        ) from None
+    for package in ("ray", "pyarrow"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f'a large corpus needs {package}: pip install "keras_dml[ray]"'
+            )
 
 
 @contextlib.contextmanager
@@ -47,6 +41,13 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             Python.
         ValueError: if it is no address.
     """
+    # Both are read when Ray is imported. It reports to nobody, and a cluster of this
+    # machine listens on loopback alone.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if address is None:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    else:
+        _check_answers(address)
     import ray
 
     options = {
@@ -66,7 +67,6 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
                 "_temp_dir": stack.enter_context(folder),
             }
         else:
-            _check_answers(address)
             options["address"] = address
         stack.callback(ray.shutdown)
         try:

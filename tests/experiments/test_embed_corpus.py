@@ -25,6 +25,7 @@ from experiments._corpus.shards import EmbedderFile
 from experiments._corpus.shards import corpus_shards
 from experiments._corpus.shards import read_shard
 from experiments._corpus.shards import rejected_images
+from experiments._corpus.workers import Worker
 from keras_dml.data import gallery_folder
 from keras_dml.data import image_folder
 from keras_dml.evaluation import binary_codes
@@ -177,22 +178,19 @@ def test_shards_hold_what_embed_gives_to_the_bit(photos, embedder, tmp_path):
     # Those that can't be read keep their places, as a row rounds by its place.
     embeddings = embed(embedder, images.with_replaced(bad), 16, verbose=0)
     readable = ~np.isin(images.paths, list(bad))
-    for folder in ("here", "there"):
-        (tmp_path / folder).mkdir()
-        for shard in shards:
-            embed_shard(embedder, MODEL, shard, tmp_path / folder)
-    names = sorted(file.name for file in (tmp_path / "here").iterdir())
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for shard in shards:
+        embed_shard(embedder, MODEL, shard, folder)
+    names = sorted(file.name for file in folder.iterdir())
     assert names == [shard.name for shard in shards]
-    for name in names:
-        written = [tmp_path / folder / name for folder in ("here", "there")]
-        assert written[0].read_bytes() == written[1].read_bytes()
-    whole = parquet.read_table(tmp_path / "here").to_pydict()
+    whole = parquet.read_table(folder).to_pydict()
     assert whole["path"] == images.paths[readable].tolist()
     assert whole["class"] == ["a"] * 178 + ["b"] * 69
     found = np.array(whole["embedding"], np.float32)
     np.testing.assert_array_equal(found, embeddings[readable])
     np.testing.assert_array_equal(whole["code"], binary_codes(embeddings[readable]))
-    rejected = [rejected_images(tmp_path / "here", shard) for shard in shards]
+    rejected = [rejected_images(folder, shard) for shard in shards]
     assert {**rejected[0], **rejected[1]} == bad
     file = write_rejected(tmp_path, bad)
     lines = [line.split("\t") for line in file.read_text().splitlines()]
@@ -237,12 +235,11 @@ def test_image_that_changes_after_it_was_listed_is_no_part_of_a_shard(
     photos, embedder, tmp_path
 ):
     images = list_images(str(photos))
-    images.modified[190] += 1
-    first, last = corpus_shards(images, MODEL)
-    with pytest.raises(OSError, match=r"/b/190\.png' is not as it was"):
-        embed_shard(embedder, MODEL, first, tmp_path)
+    images.modified[220] += 1
+    _, last = corpus_shards(images, MODEL)
+    with pytest.raises(OSError, match=r"/b/220\.png' is not as it was"):
+        embed_shard(embedder, MODEL, last, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    embed_shard(embedder, MODEL, last, tmp_path)
 
 
 def test_embedding_that_is_not_finite_is_named(photos, tmp_path):
@@ -296,9 +293,19 @@ def test_missing_ray_is_said_with_the_command_that_installs_it(monkeypatch):
         check_ray()
 
 
+def test_worker_that_sees_other_files_says_so(tmp_path):
+    file = tmp_path / "embedding.keras"
+    model = dataclasses.replace(MODEL, file=str(file))
+    with pytest.raises(
+        FileNotFoundError, match=r"^the machine .* of the cluster has no"
+    ):
+        Worker().load(model, tmp_path)
+    file.touch()
+    with pytest.raises(OSError, match=r"on the machine .* is another model"):
+        Worker().load(model, tmp_path)
+
+
 def test_address_without_a_cluster_is_refused_at_once():
-    pytest.importorskip("ray", reason="connects to a cluster of Ray's")
-    check_ray()
     for address in ("nowhere", ":6379", "127.0.0.1:port"):
         with (
             pytest.raises(ValueError, match=r"--ray_address=.* is no address"),
