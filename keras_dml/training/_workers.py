@@ -144,8 +144,10 @@ def lost_worker(error: BaseException) -> str | None:
     is_gone = isinstance(error, tf.errors.UnavailableError)
     if not is_gone and "Collective ops is aborted by" not in error.message:
         return None
-    own = worker_index()
+    own = "worker 0"
+    if _strategy is not None:
+        own = f"{_strategy.extended._task_type} {_strategy.extended._task_id}"
     found = re.findall(r"/job:(\w+)(?:/replica:0)?/task:(\d+)", error.message)
-    others = [f"{job} {task}" for job, task in found if int(task) != own]
-    who = others[0] if others else "another worker"
+    named = [f"{job} {task}" for job, task in found]
+    who = next((one for one in named if one != own), "another worker")
     return f"{who} is gone: it ended, was killed, or can't be reached."
