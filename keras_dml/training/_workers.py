@@ -137,7 +137,7 @@ def lost_worker(error: BaseException) -> str | None:
         >>> import tensorflow as tf
         >>> text = "Collective ops is aborted by: ... unhealthy: /job:worker/task:1"
         >>> lost_worker(tf.errors.UnavailableError(None, None, text))
-        'worker 1 is gone: it ended, was killed, or can't be reached.'
+        "worker 1 is gone: it ended, was killed, or can't be reached."
     """
     if not isinstance(error, tf.errors.OpError):
         return None
