@@ -4,7 +4,7 @@ PYTHON ?= python3
 .PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
 	benchmark-checkpoints benchmark-galleries benchmark-classes benchmark-sharded-classes \
-	benchmark-workers benchmark-extraction benchmark-serving benchmark-against-torch soak fuzz dist clean
+	benchmark-workers benchmark-extraction benchmark-corpus benchmark-serving benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-25s %s\n", $$1, $$2 }' Makefile
@@ -148,6 +148,9 @@ benchmark-workers: .venv/installed-test ## Time two workers on this machine agai
 # frees its tensors, would spend half its time on getting them anew.
 benchmark-extraction: .venv/installed-test ## Time the embedding of a folder, here and in PyTorch
 	MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=2000000000 .venv/bin/python -m tests.benchmarks.benchmark_extraction
+
+benchmark-corpus: .venv/installed-test ## Time embedding on Ray; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_corpus
 
 benchmark-serving: .venv/installed-test ## Time the exported model, from bytes and from pixels
 	.venv/bin/python -m tests.benchmarks.benchmark_serving

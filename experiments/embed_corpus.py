@@ -119,7 +119,7 @@ def _embed(shards, model, folder):
         speed = round(embedded / (time.monotonic() - start), 1)
         bar.update(embedded, [("images/s", speed), ("workers", workers)])
 
-    print(f"Embedding {images:,} images in {len(shards):,} shards:")
+    print(f"Embedding {images:,} images, a shard at a time:")
     embed_on_ray(shards, model, folder, _WORKERS.value, show)
 
 

@@ -4,6 +4,8 @@ import collections
 import contextlib
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,9 +164,9 @@ def test_program_that_is_killed_goes_on_and_ends_as_one_process_does(
     while left := processes().keys() & below.keys() - agents:
         assert time.monotonic() < end, [below[pid] for pid in left]
         time.sleep(0.1)
-    for pid in agents:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    send(signal.SIGKILL, agents)
+    (folder,) = set(re.findall(r"/tmp/ray\w+", " ".join(below.values())))
+    shutil.rmtree(folder)
 
     finished = run(root, output, "--workers=2")
     assert finished.returncode == 0, finished.stderr
