@@ -7,6 +7,6 @@ time of each image. `embed_shard` fills it with what `keras_dml.evaluation.embed
 writes it whole or not at all, and leaves one that is there as it is, so that it may be
 called any number of times, on any machine. `embed_on_ray` has workers call it, each
 with a model of its own, gives the shard of a worker that is lost to another, and hires
-new ones as machines come. `record` says what the files of a folder are of, and `gallery`
-puts them into one that `experiments.index` makes.
+new ones as machines come. `record` says what the files of a folder are of, and
+`gallery` puts them into one that `experiments.index` makes.
 """
