@@ -3,7 +3,8 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
 	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
-	benchmark-checkpoints benchmark-galleries benchmark-classes benchmark-sharded-classes \
+	benchmark-checkpoints benchmark-galleries benchmark-large-gallery \
+	benchmark-classes benchmark-sharded-classes \
 	benchmark-workers benchmark-extraction benchmark-corpus benchmark-serving benchmark-against-torch soak fuzz dist clean
 
 help: ## List these targets
@@ -130,6 +131,9 @@ benchmark-verification: .venv/installed-test ## Time accept rates over all pairs
 
 benchmark-galleries: .venv/installed-test ## Time the search of galleries to 100,000 images; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_galleries
+
+benchmark-large-gallery: .venv/installed-test ## Build and search a gallery of a million images; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_large_gallery
 
 benchmark-checkpoints: .venv/installed-test ## Time checkpoints and Keras's; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_checkpoints
