@@ -8,14 +8,14 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 
 from keras_dml._worker_parts import WorkerPart
 from keras_dml._worker_parts import make_worker_part
 from keras_dml.training import _workers
 
-_TESTED_KERAS = ("3.15",)
+_TESTED_KERAS = ("3.12", "3.13", "3.14", "3.15")
 """The versions of Keras whose `fit` was seen to train rightly on several workers."""
 
 _MINUTES_TO_START = 10
@@ -157,12 +157,14 @@ def _configure_waiting(workers):
             "anything makes a tensor or a list of devices."
         )
     leader = "chief" if "chief" in workers else "worker"
+    # Where the messages are defined differs between versions of TensorFlow.
+    messages = collective_all_reduce_strategy.coordination_config_pb2
     context.context().configure_coordination_service(
         "standalone",
         service_leader=f"/job:{leader}/replica:0/task:0",
         cluster_register_timeout_in_ms=_MINUTES_TO_START * 60_000,
         coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=count)
+            messages.CoordinatedJob(name=job, num_tasks=count)
             for job, count in workers.items()
         ],
     )
