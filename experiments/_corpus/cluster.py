@@ -4,12 +4,16 @@ import contextlib
 import importlib.util
 import logging
 import os
+import pathlib
+import secrets
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator
 
 import keras
 
+_ROOT = pathlib.Path(__file__).parents[2]
 _OBJECT_STORE = 80 * 2**20  # bytes, about the least; no images go through it
 _SECONDS_TO_ANSWER = 10
 
@@ -41,19 +45,27 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             Python.
         ValueError: if it is no address.
     """
-    # Both are read when Ray is imported. It reports to nobody, and a cluster of this
-    # machine listens on loopback alone.
+    # All are read when Ray is imported. It reports to nobody, and a cluster of this
+    # machine listens on loopback alone and obeys this process alone.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address is None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     else:
         _check_answers(address)
     import ray
 
+    paths = (str(_ROOT), os.environ.get("PYTHONPATH"))
     options = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
-        "runtime_env": {"env_vars": {"KERAS_BACKEND": keras.backend.backend()}},
+        "runtime_env": {
+            "env_vars": {
+                "KERAS_BACKEND": keras.backend.backend(),
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            }
+        },
     }
     with contextlib.ExitStack() as stack:
         if address is None:
@@ -70,10 +82,15 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             options["address"] = address
         stack.callback(ray.shutdown)
         try:
-            ray.init(**options)
+            with warnings.catch_warnings():
+                # JAX warns of forks, but these become other programs at once.
+                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called")
+                ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:
             raise OSError(
-                f"Ray at --ray_address={address!r} can't be used: {error}"
+                f"Ray at --ray_address={address!r} can't be used: {error}. Where it "
+                "asks for a token, as `ray start` has it where one is in ~/.ray, set "
+                "RAY_AUTH_MODE=token."
             ) from None
         yield
 

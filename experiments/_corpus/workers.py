@@ -174,7 +174,8 @@ class _Crew:
 
         ray.kill(worker)  # Where it only can't be reached.
         del self._shards_of[worker]
-        reason = str(error).strip().splitlines()[0]
+        lines = str(error).strip().splitlines()
+        reason = f"{lines[0]} {lines[-1].strip() if lines[1:] else ''}".strip()
         if shard is None:
             self._lost_while_loading += 1
             if self._lost_while_loading == _LOST_IN_A_ROW_WHILE_LOADING:
