@@ -45,13 +45,13 @@ def connected(address: str | None, workers: int | None) -> Iterator[None]:
             Python.
         ValueError: if it is no address.
     """
-    # All are read when Ray is imported. It reports to nobody, and a cluster of this
-    # machine listens on loopback alone and obeys this process alone.
+    # Both are read when Ray is imported. It reports to nobody, and a cluster of this
+    # machine listens on loopback alone.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if address is None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # Without one Ray would write a token for all clusters to the user's ~/.ray.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     else:
         _check_answers(address)
     import ray
