@@ -1,7 +1,11 @@
+import sys
+import types
+
 import keras
 import pytest
 
 from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import check_can_predict
 from keras_dml._ops import check_versions
 from keras_dml.models import trunk
 from keras_dml.optimizers import SGD
@@ -60,3 +64,16 @@ def test_kerashub_trunk_says_that_it_needs_keras_3():
 def test_learning_rate_that_keras_2_would_call_once_is_refused():
     with pytest.raises(ValueError, match="a number or a LearningRateSchedule"):
         SGD(lambda: 0.1)
+
+
+@pytest.mark.parametrize(("processes", "refused"), [(1, False), (2, True)])
+def test_jax_in_several_processes_can_not_predict(processes, refused, monkeypatch):
+    check_can_predict()
+    jax = types.SimpleNamespace(process_count=lambda: processes)
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    if not refused:
+        check_can_predict()
+        return
+    with pytest.raises(ValueError, match=r"JAX in several processes; .* one of 2"):
+        check_can_predict()

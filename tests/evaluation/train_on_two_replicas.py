@@ -58,6 +58,11 @@ def main(file, folder):
         of_replicas=[value.numpy() for value in mirrored.values],
     )
     embedder.save(f"{folder}/embedder.keras")
+    if not IS_KERAS_2:
+        for place, value in enumerate(mirrored.values):
+            value.assign([float(place)] * 6)
+        embed(embedder, dataset, verbose=0)
+        assert [value.numpy().tolist() for value in mirrored.values] == [[0.5] * 6] * 2
 
 
 if __name__ == "__main__":
