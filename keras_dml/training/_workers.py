@@ -123,8 +123,8 @@ def lost_worker(error: BaseException) -> str | None:
     """Finds out of an error of TensorFlow's that another worker is gone.
 
     When a worker ends, is killed, or can't be reached any more, `fit` and `predict`
-    raise `tf.errors.UnavailableError` on all others within half a minute, with the
-    worker among much else.
+    raise `tf.errors.UnavailableError` on all others within a minute, with the worker
+    among much else.
 
     Args:
         error: the error.

@@ -21,15 +21,15 @@ from keras_dml import training
 from tests.benchmarks.machine import machine
 from tests.workers import run_workers
 
-_SIDE = 28
+_SIDE = 32
 _BATCH = 80
-_STEPS = 40
+_STEPS = 20
 _EPOCHS = 3
-_TRUNKS = ("conv4", "mobilenetv2")
+_CLASSES = (100, 100_000)
 
 
 class _Steps(keras.callbacks.Callback):
-    """Notes the seconds of every step after the first epoch."""
+    """Notes the seconds of every step after the first epoch, and those of the CPU."""
 
     def __init__(self):
         super().__init__()
@@ -37,6 +37,11 @@ class _Steps(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+        if epoch == 1:
+            self.cpu_start = time.process_time()
+
+    def on_train_end(self, logs=None):
+        self.cpu_seconds = time.process_time() - self.cpu_start
 
     def on_train_batch_begin(self, batch, logs=None):
         self.start = time.perf_counter()
@@ -46,14 +51,13 @@ class _Steps(keras.callbacks.Callback):
             self.seconds.append(time.perf_counter() - self.start)
 
 
-def _train(strategy, trunk_name):
-    """Gives (steps a second, numbers in the trained weights)."""
+def _train(strategy, classes):
+    """Gives (steps a second, CPU seconds a step, numbers in the trained weights)."""
     keras.utils.set_random_seed(0)
-    side = _SIDE if trunk_name == "conv4" else 64
     with strategy.scope():
-        trunk = keras_dml.models.trunk(trunk_name, (side, side, 3))
+        trunk = keras_dml.models.trunk("conv4", (_SIDE, _SIDE, 3))
         embedder = keras_dml.models.embedding_model(trunk, dim=64)
-        logits = keras_dml.layers.NormalizedSoftmax(100)(embedder.output)
+        logits = keras_dml.layers.NormalizedSoftmax(classes)(embedder.output)
         model = keras.Model(embedder.input, logits)
         model.compile(
             keras_dml.optimizers.SGD(0.01, momentum=0.9, l2=1e-4),
@@ -61,16 +65,17 @@ def _train(strategy, trunk_name):
         )
     rng = np.random.default_rng(0)
     labels = np.arange(_STEPS * _BATCH) % 100
-    images = rng.integers(0, 256, (len(labels), side, side, 3), np.uint8)
+    images = rng.integers(0, 256, (len(labels), _SIDE, _SIDE, 3), np.uint8)
     batches = keras_dml.data.class_balanced_batches((images, labels), 16, 5)
     steps = _Steps()
     model.fit(batches, epochs=_EPOCHS, shuffle=False, verbose=0, callbacks=[steps])
     weights = sum(int(np.prod(one.shape)) for one in model.trainable_variables)
-    return 1 / statistics.median(steps.seconds), weights
+    cpu_seconds = steps.cpu_seconds / len(steps.seconds)
+    return 1 / statistics.median(steps.seconds), cpu_seconds, weights
 
 
-def _measure(trunk, workers, cores):
-    """Trains in processes of their own; gives what the first measured."""
+def _measure(classes, workers, cores):
+    """Trains in new processes; gives (steps a second, CPU seconds a step, weights)."""
     with tempfile.TemporaryDirectory() as folder:
 
         def work(worker):
@@ -82,29 +87,32 @@ def _measure(trunk, workers, cores):
                 strategy = tf.distribute.get_strategy()
             else:
                 strategy = training.multi_worker_strategy()
-            found = _train(strategy, trunk)
-            if training.is_chief():
-                pathlib.Path(folder, "found.json").write_text(json.dumps(found))
+            found = _train(strategy, classes)
+            pathlib.Path(folder, f"{worker}.json").write_text(json.dumps(found))
             training.wait_for_chief()
 
         codes, _ = run_workers(work, folder, workers)
         if any(codes):
             raise SystemExit(pathlib.Path(folder, "stderr-0").read_text())
-        return json.loads(pathlib.Path(folder, "found.json").read_text())
+        files = pathlib.Path(folder).glob("*.json")
+        found = [json.loads(file.read_text()) for file in files]
+        rates, cpu_seconds, weights = zip(*found, strict=True)
+        return min(rates), sum(cpu_seconds), weights[0]
 
 
 def main():
-    """Prints a table with a row for each trunk."""
-    print(f"{machine('tensorflow', 'keras')}; batches of {_BATCH}\n")
+    """Prints a table with a row for each number of classes."""
+    print(f"{machine('tensorflow', 'keras')}; batches of {_BATCH}")
+    print("steps a second (CPU seconds a step, of all workers)\n")
     print(
-        "| trunk | trained weights | one process, a core | one process, two cores "
+        "| classes | trained weights | one process, a core | one process, two cores "
         "| two workers, a core each |"
     )
     print("| --- | --- | --- | --- | --- |")
-    for trunk in _TRUNKS:
-        found = [_measure(trunk, *case) for case in ((1, 1), (1, 2), (2, 1))]
-        rates = " | ".join(f"{rate:.1f} steps/s" for rate, _ in found)
-        print(f"| {trunk} | {found[0][1]:,} | {rates} |", flush=True)
+    for classes in _CLASSES:
+        found = [_measure(classes, *case) for case in ((1, 1), (1, 2), (2, 1))]
+        cells = " | ".join(f"{rate:.1f} ({cpu:.2f})" for rate, cpu, _ in found)
+        print(f"| {classes:,} | {found[0][2]:,} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
