@@ -94,7 +94,8 @@ def multi_worker_strategy() -> tf.distribute.Strategy:
         ValueError: if `TF_CONFIG` is missing or is not what TensorFlow wants, or Keras
             runs on another backend.
         RuntimeError: if TensorFlow has begun already.
-        TimeoutError: if the workers did not all come within ten minutes.
+        ConnectionError: if the workers did not all come within ten minutes, or this
+            one began anew while others still run.
 
     Example:
         >>> strategy = multi_worker_strategy()  # doctest: +SKIP
@@ -118,11 +119,13 @@ def multi_worker_strategy() -> tf.distribute.Strategy:
     try:
         _configure_waiting(workers)
         strategy = _MultiWorkerStrategy()
-    except (tf.errors.DeadlineExceededError, tf.errors.UnavailableError) as error:
-        raise TimeoutError(
-            f"not all {sum(workers.values())} workers of TF_CONFIG came within "
-            f"{_MINUTES_TO_START} minutes. Start the same program on each, and see to "
-            "it that they reach each other at these addresses."
+    except tf.errors.OpError as error:
+        reason = error.message.partition("\n")[0]
+        raise ConnectionError(
+            f"the {sum(workers.values())} workers of TF_CONFIG did not come together "
+            f"within {_MINUTES_TO_START} minutes, or one began anew alone ({reason}). "
+            "Start the same program on each, and see to it that they reach each other "
+            "at these addresses."
         ) from error
     _workers.join(strategy)
     return strategy
