@@ -10,6 +10,7 @@ from keras_dml._ops import IS_KERAS_2
 from keras_dml._worker_parts import WorkerPart
 from keras_dml._worker_parts import make_worker_part
 from keras_dml.data import class_balanced_batches
+from keras_dml.training import Resume
 from keras_dml.training import from_chief
 from keras_dml.training import is_chief
 from keras_dml.training import lost_worker
@@ -155,3 +156,17 @@ def test_batch_that_replicas_can_not_share_is_refused():
     batches = class_balanced_batches(data, 3, 1)
     with pytest.raises(ValueError, match=r"batch of 3 images can't be .* 2 replicas"):
         make_worker_part(batches, WorkerPart(0, 2, 2))
+
+
+def test_workers_that_see_other_checkpoints_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "keras_dml.training.resume.gather_from_workers",
+        lambda place: [place, np.array([1, 2])],
+    )
+    data = np.zeros((12, 4), np.float32), np.arange(12) % 3
+    batches = class_balanced_batches(data, 3, 1)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    message = r"worker 0 in epoch 1, after 0 batches; worker 1 in epoch 2, after 2 bat"
+    with pytest.raises(ValueError, match=message):
+        model.fit(batches, verbose=0, callbacks=[Resume(tmp_path, batches)])
