@@ -1,4 +1,4 @@
-"""The recall that the configs promise, on two cores in minutes."""
+"""The recall that the configs come to, on two cores in minutes."""
 
 import json
 
@@ -33,11 +33,13 @@ def test_glyphs_gain_more_than_25_points_over_raw_pixels(tmp_path):
     assert metrics["float"]["recall@1"] > raw["recall@1"] + 0.25
 
 
-def test_omniglot_reaches_80_percent(tmp_path):
+def test_omniglot_passes_75_percent_in_a_third_of_its_epochs(tmp_path):
     data_dir = ROOT.parent / "shared" / "data" / "omniglot"
     if not data_dir.is_dir():
         pytest.skip("needs the zip files of Omniglot in ../shared/data/omniglot")
-    metrics = train("omniglot", tmp_path / "run", f"--data_dir={data_dir}")
+    arguments = f"--data_dir={data_dir}", "--config.epochs=15"
+    metrics = train("omniglot", tmp_path / "run", *arguments)
     assert metrics["images"] == 2120
     assert metrics["classes"] == 106
-    assert metrics["float"]["recall@1"] >= 0.80
+    # 78.9 ± 0.4 over three seeds; all 50 epochs come to 83.7.
+    assert metrics["float"]["recall@1"] >= 0.75
