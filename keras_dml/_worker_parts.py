@@ -63,15 +63,19 @@ class WorkerPart:
 
 
 def with_worker_parts(
-    batches: tf.data.Dataset, make: Callable[[WorkerPart], tf.data.Dataset]
+    batches: tf.data.Dataset,
+    make: Callable[[WorkerPart], tf.data.Dataset],
+    made_of: Callable[[], str],
 ) -> tf.data.Dataset:
     """Lets `make_worker_part` make parts of batches, which it returns.
 
     Args:
         batches: the whole batches. What `map` and the like make of them has no parts.
         make: gives a data set of a worker's part of each batch.
+        made_of: gives a text that is the same where workers make parts of the same.
     """
-    setattr(batches, _ATTRIBUTE, functools.cache(make))
+    # Made once, as TensorFlow keeps memory of each pipeline.
+    setattr(batches, _ATTRIBUTE, (functools.cache(make), made_of))
     return batches
 
 
@@ -88,6 +92,11 @@ def make_worker_part(
         A data set of the part of each batch; None unless `batches` is what
         `with_worker_parts` returned.
     """
-    # Made once, as TensorFlow keeps memory of each pipeline.
-    make = getattr(batches, _ATTRIBUTE, None)
+    make, _ = getattr(batches, _ATTRIBUTE, (None, None))
     return None if make is None else make(part)
+
+
+def made_of(batches: tf.data.Dataset) -> str:
+    """Gives what `with_worker_parts` was told that batches are made of."""
+    _, text = getattr(batches, _ATTRIBUTE)
+    return text()

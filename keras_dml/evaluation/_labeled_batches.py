@@ -98,7 +98,9 @@ def labeled_batches(
         batches = batches.rebatch(batch_size)
         batches = batches.map(functools.partial(_padded, shards=shards))
     if make_part is not None:
-        batches = with_worker_parts(batches, make_part)
+        batches = with_worker_parts(
+            batches, make_part, lambda: repr(np.asarray(given).tolist())
+        )
     return batches, rows_and_labels
 
 

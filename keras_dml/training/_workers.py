@@ -9,9 +9,11 @@ or gathered goes through collective operations, which all workers must join.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,8 +77,18 @@ def from_chief(value: Any = None) -> Any:
 def _wait_for(name):
     """Waits for what another worker sets, and meanwhile hears Ctrl-C."""
     while True:
-        with contextlib.suppress(tf.errors.DeadlineExceededError):
+        try:
             return context.context().get_config_key_value(name, 1000)
+        except tf.errors.DeadlineExceededError:
+            continue
+        except RuntimeError as error:
+            # What a signal's handler raises gets lost in TensorFlow, but for its text.
+            ended = re.search(r"SystemExit: (\d+)", str(error))
+            if ended:
+                sys.exit(int(ended[1]))
+            if "KeyboardInterrupt" in str(error):
+                raise KeyboardInterrupt from None
+            raise
 
 
 def wait_for_chief() -> None:
@@ -117,6 +129,23 @@ def gather_from_workers(array: np.ndarray) -> list[np.ndarray]:
         row.view(np.uint8)[: len(content)].view(array.dtype).reshape(array.shape)
         for row in gathered
     ]
+
+
+def check_same_on_all(text: str) -> None:
+    """Checks what batches are made of; all workers must call it.
+
+    Raises:
+        ValueError: on all workers, if one of them has another text than the first.
+    """
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    found = gather_from_workers(np.frombuffer(digest, np.uint8))
+    for worker, one in enumerate(found):
+        if (one != found[0]).any():
+            raise ValueError(
+                f"worker {worker} has other images, labels or settings of batches than "
+                "worker 0. Give all workers the same data, by a shared disk or whole "
+                "copies, and the same seed."
+            )
 
 
 def lost_worker(error: BaseException) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.eager import context
 
 from keras_dml._worker_parts import WorkerPart
+from keras_dml._worker_parts import made_of
 from keras_dml._worker_parts import make_worker_part
 from keras_dml.training import _workers
 
@@ -57,12 +59,17 @@ class _MultiWorkerStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     def experimental_distribute_dataset(
         self, dataset: tf.data.Dataset, options: Any = None
     ) -> Any:
-        """Makes this worker's part of batches, or lets the base class cut them."""
+        """Makes this worker's part of batches, or lets the base class cut them.
+
+        Raises:
+            ValueError: if the batches of another worker are made of other images.
+        """
         workers, replicas = self.extended._num_workers, self.num_replicas_in_sync
         part = WorkerPart(self.extended._id_in_cluster, workers, replicas)
         batches = make_worker_part(dataset, part)
         if batches is None:
             return super().experimental_distribute_dataset(dataset, options)
+        _workers.check_same_on_all(made_of(dataset))
         if replicas == workers:
             # What TensorFlow would wrap around them waits for a tuner at the end of an
             # epoch, as long as the epoch took.
@@ -138,18 +145,29 @@ def _checked_config():
     if text:
         try:
             config = json.loads(text)
-            workers = {job: len(tasks) for job, tasks in config["cluster"].items()}
+            cluster = {job: list(tasks) for job, tasks in config["cluster"].items()}
             kind, index = config["task"]["type"], config["task"]["index"]
+            texts = [isinstance(tasks, str) for tasks in config["cluster"].values()]
         except (ValueError, TypeError, LookupError, AttributeError):
             problem = f"must have cluster and task; it is {text!r}"
         else:
+            workers = {job: len(tasks) for job, tasks in cluster.items()}
+            every = [address for tasks in cluster.values() for address in tasks]
             if workers.keys() - {"chief", "worker"}:
                 problem = f"must list jobs chief and worker alone; it is {text!r}"
-            elif kind in workers and index in range(workers[kind]):
+            elif any(texts) or not all(map(_is_address, every)):
+                problem = f"must list host:port of each worker; it is {text!r}"
+            elif len(set(every)) < len(every) or workers.get("chief", 1) != 1:
+                problem = f"must list each worker once, and one chief; it is {text!r}"
+            elif type(index) is int and index in range(workers.get(kind, 0)):
                 return workers
             else:
                 problem = f"must have a task that its cluster lists; it is {text!r}"
     raise ValueError(f"TF_CONFIG {problem}. Set it on each worker, as {_EXAMPLE}.")
+
+
+def _is_address(address):
+    return isinstance(address, str) and bool(re.fullmatch(r".+:\d+", address))
 
 
 def _configure_waiting(workers):

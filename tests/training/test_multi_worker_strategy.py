@@ -11,6 +11,7 @@ from keras_dml._worker_parts import WorkerPart
 from keras_dml._worker_parts import make_worker_part
 from keras_dml.data import class_balanced_batches
 from keras_dml.training import Resume
+from keras_dml.training import _workers
 from keras_dml.training import from_chief
 from keras_dml.training import is_chief
 from keras_dml.training import lost_worker
@@ -89,6 +90,20 @@ def trained(tmp_path_factory):
             {"cluster": {**CLUSTER, "ps": ["a:1"]}, "task": {"type": "ps", "index": 0}},
             "TF_CONFIG must list jobs chief and worker alone",
         ),
+        *(
+            ({"cluster": cluster, "task": {"type": "worker", "index": 0}}, message)
+            for cluster, message in [
+                ({"worker": "127.0.0.1:1"}, "must list host:port of each worker"),
+                ({"worker": ["127.0.0.1"]}, "must list host:port of each worker"),
+                ({"worker": [1, 2]}, "must list host:port of each worker"),
+                ({"worker": ["a:1", "a:1"]}, "must list each worker once"),
+                ({"chief": ["a:1", "a:2"], "worker": ["a:3"]}, "and one chief"),
+            ]
+        ),
+        (
+            {"cluster": CLUSTER, "task": {"type": "worker", "index": True}},
+            "TF_CONFIG must have a task that its cluster lists",
+        ),
     ],
 )
 def test_wrong_config_is_refused(config, message, monkeypatch):
@@ -112,6 +127,32 @@ def test_strategy_that_comes_too_late_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     with pytest.raises(RuntimeError, match="came too late: TensorFlow has begun"):
         multi_worker_strategy()
+
+
+def test_workers_with_other_data_are_refused(monkeypatch):
+    def gathered(digest):
+        return [digest, digest ^ np.uint8(1)]
+
+    monkeypatch.setattr(_workers, "gather_from_workers", gathered)
+    with pytest.raises(ValueError, match="worker 1 has other images, labels or"):
+        _workers.check_same_on_all("batches")
+
+
+@pytest.mark.parametrize(
+    ("text", "raised"),
+    [
+        ("REPLACED BY SystemExit: 143", SystemExit),
+        ("KeyboardInterrupt", KeyboardInterrupt),
+    ],
+)
+def test_signal_that_tensorflow_swallows_is_heard(text, raised, monkeypatch):
+    class Context:
+        def get_config_key_value(self, name, milliseconds):
+            raise RuntimeError(f"pybind11::error_already_set: {text}")
+
+    monkeypatch.setattr(_workers.context, "context", Context)
+    with pytest.raises(raised):
+        _workers._wait_for("name")
 
 
 def test_without_workers_there_is_one_that_is_the_chief():

@@ -111,11 +111,10 @@ def augmented_batches(
         noise = np.random.default_rng(0).integers(0, 256, (side, side, 3))
         example = tf.constant(noise, tf.uint8)
     steps = max(1, len(dataset) // batch_size)
-    position = BatchPosition(
-        initial_step,
-        steps,
-        _fingerprint(plan_of_epoch(0), dataset.labels, image_size, resize, flip, seed),
+    fingerprint = _fingerprint(
+        plan_of_epoch(0), dataset.labels, image_size, resize, flip, seed
     )
+    position = BatchPosition(initial_step, steps, fingerprint)
 
     def crop_and_flip(image, draws):
         if image_size is not None:
@@ -225,7 +224,8 @@ def augmented_batches(
         )
         return part.by_replica(delivered, size)
 
-    return position.attach_to(with_worker_parts(make(WorkerPart()), make))
+    whole = with_worker_parts(make(WorkerPart()), make, lambda: fingerprint)
+    return position.attach_to(whole)
 
 
 def _fingerprint(plan, labels, *settings):
