@@ -151,12 +151,15 @@ def shard_counts(
     checked = _checked(
         queries, query_labels, gallery, gallery_labels, query_ids, gallery_ids
     )
+    bars = Bars(*bars)
     if len(bars.nearness) != len(checked[0]):
         raise ValueError(
             f"bars are of {len(bars.nearness):,} queries, and there are "
             f"{len(checked[0]):,}. Give the bars of these queries, in their order."
         )
-    return Counts(*negatives_at(np.asarray(bars.nearness, np.float32), *checked))
+    nearness = np.asarray(bars.nearness, np.float32)
+    _check_kind(nearness, checked[0])
+    return Counts(*negatives_at(nearness, *checked))
 
 
 def merge_counts(counts: Iterable[Counts]) -> Counts:
@@ -197,6 +200,7 @@ def recall_of_counts(
     """
     ks = checked_ks(ks)
     ties = checked_choice(ties, "ties", TIES)
+    bars, counts = Bars(*bars), Counts(*counts)
     if len(bars.positives) != len(counts.above):
         raise ValueError(
             f"bars are of {len(bars.positives):,} queries, and counts of "
@@ -223,8 +227,28 @@ def _checked(queries, query_labels, gallery, gallery_labels, query_ids, gallery_
     return queries, classes[0], gallery, classes[1], same
 
 
+def _check_kind(nearness, queries):
+    """Checks that bars may be those of such queries."""
+    known = nearness[nearness != -np.inf]
+    are_codes = queries.dtype == np.uint8
+    least, most = (-8 * queries.shape[1], 0) if are_codes else (-1.0001, 1.0001)
+    fit = (known >= least) & (known <= most)
+    if are_codes:
+        fit &= known == np.round(known)
+    if not fit.all():
+        kind = "minus Hamming distances" if are_codes else "cosines"
+        raise ValueError(
+            f"bars must be {kind}, as queries of dtype {queries.dtype} have them; got "
+            f"{known[~fit][0]}. Give shard_bars and shard_counts the same queries."
+        )
+
+
 def _stacked(parts, name):
     parts = list(parts)
+    if parts and not isinstance(parts[0], tuple):
+        raise ValueError(
+            f"{name} must be a list of those of several shards; got {type(parts[0])}."
+        )
     if not parts:
         raise ValueError(
             f"there are no {name} to merge; give those of one shard or more."

@@ -141,6 +141,26 @@ def test_codes_have_minus_their_hamming_distance():
         (lambda: merge_bars([]), "no bars to merge"),
         (lambda: merge_counts([]), "no counts to merge"),
         (lambda: shard_bars([[1.0]], [0], None, None), "must be a shard"),
+        (lambda: merge_bars(Bars(np.ones(2), np.ones(2))), "must be a list"),
+        (
+            lambda: shard_counts(
+                Bars(np.float32([0.5]), np.ones(1)),
+                *(np.uint8([[3]]), [0], np.uint8([[3]]), [0]),
+            ),
+            r"bars must be minus Hamming distances, as .* uint8 .*; got 0\.5",
+        ),
+        (
+            lambda: shard_counts(
+                Bars(np.float32([-3]), np.ones(1)), [[1.0]], [0], [[1.0]], [0]
+            ),
+            r"bars must be cosines, .*; got -3",
+        ),
+        (
+            lambda: shard_counts(
+                Bars(np.float32([np.nan]), np.ones(1)), [[1.0]], [0], [[1.0]], [0]
+            ),
+            "bars must be cosines, .*; got nan",
+        ),
         (
             lambda: merge_bars([Bars(np.ones(2), np.ones(2)), Bars(*np.ones((2, 3)))]),
             "of the same queries",
