@@ -30,13 +30,13 @@ from keras_dml import evaluation
 from keras_dml import models
 from tests.experiments.programs import ROOT
 
+# Read when Ray is imported; it listens on loopback alone then.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
 parquet = pytest.importorskip("pyarrow.parquet", reason="shards are Parquet files")
 pytest.importorskip("ray", reason="the workers are Ray's")
 
 pytestmark = pytest.mark.slow
-
-# Ray reads it when it is imported, and then listens on loopback alone.
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 SHARDS = 6
 BAD = 1234
@@ -199,7 +199,13 @@ def cluster_of_three():
     """The cluster, its nodes, and a function that adds one."""
     from ray.cluster_utils import Cluster
 
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # Where Cluster writes its address, into a folder that it expects.
+        patch.setenv("RAY_TMPDIR", folder)
+        pathlib.Path(folder, "ray").mkdir()
         settings = {
             "num_cpus": 1,
             "object_store_memory": 80 * 2**20,
