@@ -47,9 +47,10 @@ browser: ## Install Chromium (on Debian, as root), in which the search page is t
 	command -v chromium || command -v chromium-browser || { apt-get update -q \
 		&& DEBIAN_FRONTEND=noninteractive apt-get install -q -y chromium; }
 
-# The longest files come first, so that the processes end at about the same time.
+# These tests wait for programs half of the time, so two cores have work for three. The
+# longest files come first, so that the processes end at about the same time.
 test-slow: .venv/installed-test ## Run the tests that take minutes
-	.venv/bin/$(PYTEST) -m slow tests/test_documentation.py tests/experiments tests
+	.venv/bin/$(PYTEST) -n 3 -m slow tests/test_documentation.py tests/experiments tests
 
 # With other backends and versions come other warnings than the default tests excuse.
 OTHER_PYTEST = $(PYTEST) -W default
