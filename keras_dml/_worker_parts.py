@@ -1,19 +1,20 @@
 """Batches of which each worker of several makes its own part alone.
 
-A batch is cut into one piece for each replica. A data set that went
-through `with_worker_parts` can make the pieces of one worker and nothing else, so that
-no image is decoded by two workers; `keras_dml.training.multi_worker_strategy` asks for
-them.
+A batch is cut into one piece for each replica. A data set that went through
+`with_worker_parts` can make the pieces of one worker and nothing else, so that no image
+is decoded by two workers; `keras_dml.training.multi_worker_strategy` asks for them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -94,6 +95,15 @@ def make_worker_part(
     """
     make, _ = getattr(batches, _ATTRIBUTE, (None, None))
     return None if make is None else make(part)
+
+
+def rows_as_text(labels: npt.ArrayLike, paths: npt.ArrayLike = ()) -> str:
+    """Gives what rows are, for `with_worker_parts`: labels, and names of their files.
+
+    The folders are left out, as workers may have copies in different places.
+    """
+    names = [os.path.basename(path) for path in np.asarray(paths).tolist()]
+    return repr((np.asarray(labels).tolist(), names))
 
 
 def made_of(batches: tf.data.Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable
@@ -160,6 +161,8 @@ def _on_ray(
         "num_cpus": max(1, min((count for count in cores if count), default=1)),
         "max_retries": _RETRIES,
     }
+    # Once for each function, as Ray sends it to all machines each time.
+    remote = functools.cache(lambda function: ray.remote(function).options(**options))
     items = iter(items)
     running: dict[Any, Any] = {}
     try:
@@ -167,8 +170,7 @@ def _on_ray(
             # Two for each machine, so that none waits for this process.
             for item in itertools.islice(items, max(0, 2 * len(cores) - len(running))):
                 function, *arguments = call(*item)
-                task = ray.remote(function).options(**options).remote(*arguments)
-                running[task] = item
+                running[remote(function).remote(*arguments)] = item
             if not running:
                 return
             (task,), _ = ray.wait(list(running))

@@ -14,6 +14,7 @@ from keras_dml._checks import checked_integer
 from keras_dml._checks import image_side
 from keras_dml._ops import check_can_predict
 from keras_dml._ops import number_of_shards
+from keras_dml._worker_parts import rows_as_text
 from keras_dml._worker_parts import with_worker_parts
 
 
@@ -99,7 +100,9 @@ def labeled_batches(
         batches = batches.map(functools.partial(_padded, shards=shards))
     if make_part is not None:
         batches = with_worker_parts(
-            batches, make_part, lambda: repr(np.asarray(given).tolist())
+            batches,
+            make_part,
+            lambda: rows_as_text(given, getattr(dataset, "paths", ())),
         )
     return batches, rows_and_labels
 

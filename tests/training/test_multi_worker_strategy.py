@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_dml._ops import IS_KERAS_2
 from keras_dml._worker_parts import WorkerPart
 from keras_dml._worker_parts import make_worker_part
+from keras_dml._worker_parts import rows_as_text
 from keras_dml.data import class_balanced_batches
 from keras_dml.training import Resume
 from keras_dml.training import _workers
@@ -127,6 +128,13 @@ def test_strategy_that_comes_too_late_is_refused(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
     with pytest.raises(RuntimeError, match="came too late: TensorFlow has begun"):
         multi_worker_strategy()
+
+
+def test_copies_in_other_folders_are_the_same_and_other_files_are_not():
+    rows = rows_as_text([0, 0], ["/a/0.jpg", "/a/1.jpg"])
+    assert rows == rows_as_text(np.array([0, 0]), np.array(["/b/0.jpg", "/b/1.jpg"]))
+    assert rows != rows_as_text([0, 0], ["/a/0.jpg", "/a/2.jpg"])
+    assert rows != rows_as_text([0, 1], ["/a/0.jpg", "/a/1.jpg"])
 
 
 def test_workers_with_other_data_are_refused(monkeypatch):

@@ -19,6 +19,7 @@ from keras_dml._files import atomic_file
 from keras_dml._files import check_free_space
 from keras_dml._files import default_cache_dir
 from keras_dml._worker_parts import WorkerPart
+from keras_dml._worker_parts import rows_as_text
 from keras_dml._worker_parts import with_worker_parts
 from keras_dml.data._pipeline.augmentation import Augmentation
 from keras_dml.data._pipeline.augmentation import draw_seeds
@@ -224,8 +225,11 @@ def augmented_batches(
         )
         return part.by_replica(delivered, size)
 
-    whole = with_worker_parts(make(WorkerPart()), make, lambda: fingerprint)
-    return position.attach_to(whole)
+    def made_of():
+        paths = dataset.paths if isinstance(dataset, ImageDataset) else ()
+        return fingerprint + rows_as_text(dataset.labels, paths)
+
+    return position.attach_to(with_worker_parts(make(WorkerPart()), make, made_of))
 
 
 def _fingerprint(plan, labels, *settings):
