@@ -11,6 +11,7 @@ import pytest
 from keras_dml.evaluation import embed
 from keras_dml.search import LanceGallery
 from keras_dml.search import load_gallery
+from keras_dml.search._lance_sample import LanceSample
 
 pytest.importorskip("lancedb", reason="a gallery that grows is LanceDB's")
 
@@ -374,6 +375,22 @@ def test_images_put_after_calibration_are_found(large):
     assert large.search_embeddings(new, 1).names.tolist() == [["a"], ["b"], ["c"]]
     large.delete(["a"])
     assert large.search_embeddings(new, 1).names[0, 0] != "a"
+
+
+def test_sample_follows_from_seed_and_images_in_whatever_order_they_came(tmp_path):
+    ids, embeddings = np.arange(1500).astype(str), clustered(1500)
+
+    def drawn(name, order, seed):
+        gallery = LanceGallery.create(tmp_path / name, 16, 14, 16)
+        gallery.put_embeddings(embeddings[order], ids[order])
+        return LanceSample(gallery._nearest, gallery._table, 5, seed)
+
+    rows = np.random.default_rng(0).permutation(1500)
+    first, again = drawn("a", np.arange(1500), 0), drawn("b", rows, 0)
+    assert len(set(first.ids)) == 1000
+    np.testing.assert_array_equal(first.ids, again.ids)
+    np.testing.assert_array_equal(first.queries, again.queries)
+    assert len({*first.ids} & {*drawn("c", rows, 1).ids}) in range(600, 730)
 
 
 def test_new_calibration_takes_the_place_of_the_old(large):
