@@ -48,7 +48,7 @@ _COLUMNS = (
 
 
 def main() -> None:
-    """Measures and prints, and writes BENCHMARKS.md where no other size was asked for."""
+    """Measures and prints, and writes BENCHMARKS.md if no other size is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, help="measure this size alone")
     asked = parser.parse_args().images
