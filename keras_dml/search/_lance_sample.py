@@ -27,7 +27,7 @@ class LanceSample:
 
     Args:
         nearest: gives ids, classes and distances, (queries, k), from (embeddings, k,
-            nprobes); those of exact search for None.
+            effort); those of exact search for None.
         table: the gallery's.
         k: neighbors to find.
         seed: draws the images.
@@ -64,23 +64,23 @@ class LanceSample:
             nearest = np.partition(both, self.k, axis=1)[:, : self.k + 1]
         return nearest.max(axis=1)
 
-    def agreement(self, nprobes: int, target: float) -> tuple[float, bool]:
+    def agreement(self, effort: Any, target: float) -> tuple[float, bool]:
         """The mean agreement, and whether it reaches the target beyond doubt."""
 
         def shares_of(part):
-            names, _, distances = self._nearest(self.queries[part], self.k + 1, nprobes)
+            names, _, distances = self._nearest(self.queries[part], self.k + 1, effort)
             distances[names == self.ids[part, None]] = np.inf
             distances = np.sort(distances, axis=1)[:, : self.k]
             return (distances <= self.reach[part, None] + _TOLERANCE).mean(axis=1)
 
         return judged_agreement(shares_of, len(self.ids), target)
 
-    def milliseconds(self, nprobes: int | None) -> float:
+    def milliseconds(self, effort: Any) -> float:
         """Milliseconds a query: the median of as many as take some seconds."""
         times = []
         for query in self.queries[:_TIMED_QUERIES]:
             start = time.perf_counter()
-            self._nearest(query[None], self.k + 1, nprobes)
+            self._nearest(query[None], self.k + 1, effort)
             times.append(time.perf_counter() - start)
             if sum(times) > _TIMED_SECONDS:
                 break

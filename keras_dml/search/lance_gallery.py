@@ -46,6 +46,23 @@ _CALIBRATION_TABLE = "calibration"
 _FORMAT_VERSION = 1
 _IDS_AT_ONCE = 1000
 _QUERIES_AT_ONCE = 50
+# Of the images of so many times k codes the embeddings are compared. At a million images
+# 5 agreed on 96.1, 10 on 99.0 and 20 on 99.4 %, in 20 to 23 ms; 99.7 % without codes.
+_REFINED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class _Effort:
+    """How far an index is searched.
+
+    Attributes:
+        nprobes: the centers around which images are compared.
+        refined: how many of them at least with their embeddings, and `_REFINED` times
+            k if that is more; None for all.
+    """
+
+    nprobes: int
+    refined: int | None
 
 
 def _with_reason(method):
@@ -430,10 +447,10 @@ class LanceGallery:
         rows = checked_rows(embeddings, "queries", self.dim)
         _check_not_zero(rows)
         index = None if codes or exact or where else self._current_index()
-        nprobes = index and index["nprobes"]
+        effort = index and _Effort(index["nprobes"], index.get("refined"))
         rows = binary_codes(rows) if codes else unit_rows(rows)
         names, classes, distances = self._nearest(
-            rows, min(k, len(self)), nprobes, codes, where
+            rows, min(k, len(self)), effort, codes, where
         )
         scores = (0 if codes else 1) - distances
         return Matches(names.astype(str), classes.astype(str), scores)
@@ -452,12 +469,15 @@ class LanceGallery:
         """Builds an index and finds the least effort that agrees with exact search.
 
         The index groups the embeddings around as many centers as the square root of
-        their number (Lance's IVF_FLAT), and a search compares with those of the
-        `nprobes` nearest centers. Up to 1,000 images, drawn by the seed, are searched
-        exactly and through the index, each left out of what is found for it, and
-        `nprobes` is doubled until the mean agreement reaches the target beyond
-        reasonable doubt, as `calibrated_neighbors` has it. With all centers every image
-        is compared.
+        their number, and keeps a code of a bit a dimension of each (RaBitQ, Gao & Long
+        2024, https://arxiv.org/abs/2405.12497; Lance's IVF_RQ). A search compares
+        with the codes around the nearest centers, and the 20 k nearest of these with
+        their embeddings, so scores are exact. Up to 1,000 images, drawn by the seed,
+        are searched exactly and through the index, each left out of what is found for
+        it, and the centers are doubled until the mean agreement reaches the target
+        beyond reasonable doubt, as `calibrated_neighbors` has it. If codes don't reach
+        it, or the dimensions are no multiple of 8, the index keeps the embeddings
+        themselves (Lance's IVF_FLAT): with all centers every image is compared.
 
         Images that are put in later are found as well: they are compared one by one,
         until `optimize` or the next `calibrate` takes them into the index.
@@ -475,6 +495,7 @@ class LanceGallery:
                 range.
         """
         from lancedb.index import IvfFlat
+        from lancedb.index import IvfRq
 
         k = checked_integer(k, "k", 1)
         target = checked_number(target, "target", above=0, most=1)
@@ -483,21 +504,21 @@ class LanceGallery:
         if count < 2:
             raise ValueError(f"a gallery of {count} images can't be calibrated.")
         partitions = max(1, round(count**0.5))
-        name = f"embedding_{secrets.token_hex(4)}"
-        # Of two indexes Lance may search either; without its own, search is exact.
-        for old in self._table.list_indices():
-            self._table.drop_index(old.name)
-        self._table.create_index(
-            "embedding",
-            config=IvfFlat(distance_type="cosine", num_partitions=partitions),
-            name=name,
-            replace=False,
-        )
         trial = LanceSample(self._nearest, self._table, k, seed)
-        nprobes, found, reached = least_effort(
-            lambda effort: trial.agreement(effort, target), 1, partitions
-        )
-        reached = reached or nprobes == partitions
+        kinds = {IvfRq: _REFINED * trial.k, IvfFlat: None}
+        if self.dim % 8:
+            del kinds[IvfRq]
+        for kind, refined in kinds.items():
+            name = self._new_index(kind, partitions)
+
+            def tried(nprobes, refined=refined):
+                return trial.agreement(_Effort(nprobes, refined), target)
+
+            nprobes, found, reached = least_effort(tried, 1, partitions)
+            effort = _Effort(nprobes, refined)
+            reached = reached or (kind is IvfFlat and nprobes == partitions)
+            if reached:
+                break
         calibration = Calibration(
             k=trial.k,
             target=target,
@@ -505,17 +526,31 @@ class LanceGallery:
             reached=reached,
             queries=len(trial.queries),
             seed=seed,
-            ms_per_query=trial.milliseconds(nprobes),
+            ms_per_query=trial.milliseconds(effort),
             exact_ms_per_query=trial.milliseconds(None),
         )
         self._write_index(
             {
                 "name": name,
-                "nprobes": nprobes,
+                **dataclasses.asdict(effort),
                 "calibration": dataclasses.asdict(calibration),
             }
         )
         return calibration
+
+    def _new_index(self, kind, partitions):
+        """Builds an index in place of all others, and gives its name."""
+        name = f"embedding_{secrets.token_hex(4)}"
+        # Of two indexes Lance may search either; without its own, search is exact.
+        for old in self._table.list_indices():
+            self._table.drop_index(old.name)
+        self._table.create_index(
+            "embedding",
+            config=kind(distance_type="cosine", num_partitions=partitions),
+            name=name,
+            replace=False,
+        )
+        return name
 
     @_with_reason
     def optimize(self) -> None:
@@ -525,8 +560,8 @@ class LanceGallery:
         """
         self._table.optimize(cleanup_older_than=datetime.timedelta(days=1))
 
-    def _nearest(self, rows, k, nprobes, codes=False, where=None):
-        """Ids, classes and distances, (queries, k); exact search without nprobes.
+    def _nearest(self, rows, k, effort, codes=False, where=None):
+        """Ids, classes and distances, (queries, k); exact search without an effort.
 
         Where fewer are found the rest is "" at an infinite distance.
         """
@@ -535,7 +570,7 @@ class LanceGallery:
         distances = np.full((len(rows), k), np.inf, np.float32)
         for start in range(0, len(rows) if k else 0, _QUERIES_AT_ONCE):
             some = rows[start : start + _QUERIES_AT_ONCE]
-            found = self._found(some, k, nprobes, codes, where)
+            found = self._found(some, k, effort, codes, where)
             query = np.zeros(len(found), int)
             if len(some) > 1:
                 query = found["query_index"].to_numpy()
@@ -549,7 +584,7 @@ class LanceGallery:
             distances[query, place] = distance[order]
         return names, classes, distances
 
-    def _found(self, rows, k, nprobes, codes, where):
+    def _found(self, rows, k, effort, codes, where):
         """The arrow table of what LanceDB finds for a few queries at once."""
         query = self._table.search(
             rows if len(rows) > 1 else rows[0],
@@ -557,10 +592,13 @@ class LanceGallery:
         )
         query = query.distance_type("hamming" if codes else "cosine").limit(k)
         query = query.select(["id", "class", "_distance"])
-        if nprobes is None:
+        if effort is None:
             query = query.bypass_vector_index()
         else:
-            query = query.nprobes(nprobes)
+            query = query.nprobes(effort.nprobes)
+            if effort.refined is not None:
+                factor = max(_REFINED, -(-effort.refined // k))
+                query = query.refine_factor(factor)
         if where is not None:
             query = query.where(where, prefilter=True)
         try:

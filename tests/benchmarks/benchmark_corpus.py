@@ -84,13 +84,17 @@ def main():
         expected = alone()
         speed = len(paths) / (time.perf_counter() - start)
         lines = [f"| `embed`, all cores | {speed:,.0f} | {speed:,.0f} |"]
+        all_found = []
         for workers in (1, 2):
             whole, steady, found = _embed_on_ray(
                 shards, model, folder / str(workers), workers
             )
-            np.testing.assert_array_equal(found, expected)
+            # `embed` has more threads, and sums of some processors round by them.
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+            all_found.append(found)
             name = "1 worker, one core" if workers == 1 else "2 workers, a core each"
             lines.append(f"| {name} | {steady:,.0f} | {whole:,.0f} |")
+        np.testing.assert_array_equal(*all_found)
     text = "\n".join(
         [
             f"{machine('tensorflow', 'keras', 'ray')}{flags.note}.",

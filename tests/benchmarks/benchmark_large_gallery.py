@@ -7,7 +7,7 @@ table is measured anew, on queries that are not in the gallery, against faiss's 
 search.
 Run it with `make benchmark-large-gallery`, which writes the table into BENCHMARKS.md;
 `--images=50000` only prints one of fewer images.
-"Groups" are the partitions that the index makes, one for each of its centers.
+"Groups" are those that the index makes, one around each of its centers.
 """
 
 import argparse

@@ -50,10 +50,11 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Both train once with each.
 flags.mark_flag_as_required("config")
 
 _TWINS = {
-    ("conv4", 64): TorchConv4,
-    ("efficientnet_lite0", 1280): TorchEfficientNetLite0,
+    ("conv4", 64): (TorchConv4, torch.contiguous_format),
+    ("efficientnet_lite0", 1280): (TorchEfficientNetLite0, torch.channels_last),
 }
-"""{(trunk, dim): the same network in PyTorch}; each adds no layer after the pool."""
+"""{(trunk, dim): the same network in PyTorch, and the memory format in which it is
+fastest}; each adds no layer after the pool."""
 
 _BOTH_SIDES = {
     "layer_norm": True,
@@ -103,7 +104,7 @@ def _in_keras(config, trunk, model, batches):
     return steps.losses, steps.seconds
 
 
-def _in_torch(config, twin, loss, batches):
+def _in_torch(config, twin, memory_format, loss, batches):
     """The same in PyTorch."""
     losses, seconds = [], []
     for parameters, epochs, decay_at in (
@@ -123,7 +124,8 @@ def _in_torch(config, twin, loss, batches):
             for images, labels in batches.as_numpy_iterator():
                 start = time.perf_counter()
                 optimizer.zero_grad()
-                value = loss(twin(_pixels(images)), torch.tensor(labels))
+                pixels = _pixels(images, memory_format)
+                value = loss(twin(pixels), torch.tensor(labels))
                 value.backward()
                 optimizer.step()
                 losses.append(value.item())
@@ -132,17 +134,20 @@ def _in_torch(config, twin, loss, batches):
     return losses, seconds
 
 
-def _embed_in_torch(twin, config, dataset):
+def _embed_in_torch(twin, memory_format, config, dataset):
     twin.eval()
     images = dataset.images(config.image_size, config.resize)
     with torch.no_grad():
-        rows = [twin(_pixels(batch)).numpy() for batch in images.as_numpy_iterator()]
+        rows = [
+            twin(_pixels(batch, memory_format)).numpy()
+            for batch in images.as_numpy_iterator()
+        ]
     return np.concatenate(rows)
 
 
-def _pixels(images):
+def _pixels(images, memory_format):
     images = torch.tensor(images).permute(0, 3, 1, 2)
-    return images.to(torch.float32, memory_format=torch.contiguous_format)
+    return images.to(torch.float32, memory_format=memory_format)
 
 
 def _with_a_seed(config, seed, train, test):
@@ -151,7 +156,8 @@ def _with_a_seed(config, seed, train, test):
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     trunk, embedder, model = build_models(config, len(train.class_names))
-    twin = _TWINS[config.trunk, config.dim]()
+    new_twin, memory_format = _TWINS[config.trunk, config.dim]
+    twin = new_twin().to(memory_format=memory_format)
     twin.load_keras(embedder)
     loss = NormalizedSoftmaxLoss(len(train.class_names), config.dim, config.temperature)
     with torch.no_grad():
@@ -160,7 +166,9 @@ def _with_a_seed(config, seed, train, test):
     def embed():
         return {
             "keras_dml": evaluation.embed(embedder, test, config.resize, verbose=0),
-            "pytorch-metric-learning": _embed_in_torch(twin, config, test),
+            "pytorch-metric-learning": _embed_in_torch(
+                twin, memory_format, config, test
+            ),
         }
 
     apart = np.abs(np.subtract(*embed().values())).max()
@@ -168,7 +176,9 @@ def _with_a_seed(config, seed, train, test):
     batches = [build_batches(config, train) for _ in range(2)]
     trained = {
         "keras_dml": _in_keras(config, trunk, model, batches[0]),
-        "pytorch-metric-learning": _in_torch(config, twin, loss, batches[1]),
+        "pytorch-metric-learning": _in_torch(
+            config, twin, memory_format, loss, batches[1]
+        ),
     }
     _print_differences(config, len(batches[0]), *(one[0] for one in trained.values()))
     frozen = config.frozen_epochs * len(batches[0])

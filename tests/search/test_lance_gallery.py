@@ -359,9 +359,32 @@ def test_calibrated_search_agrees_as_it_says(large):
     np.testing.assert_array_equal(exact[:, 1:].astype(int), nearest[:20])
 
 
+@pytest.mark.parametrize("dim", [128, 30])
+def test_calibration_holds_where_codes_do_well_and_where_they_cannot(tmp_path, dim):
+    embeddings = clustered(3000, dim)
+    queries = clustered(3100, dim)[3000:]
+    nearest = np.argsort(-cosines(queries, embeddings), axis=1)[:, :10]
+    gallery = LanceGallery.create(tmp_path / "gallery", dim, 14, 16)
+    gallery.put_embeddings(embeddings, [str(row) for row in range(3000)])
+    assert gallery.calibrate(k=10, target=0.95).reached
+    (index,) = gallery._table.list_indices()
+    assert index.index_type == ("IvfRq" if dim == 128 else "IvfFlat")
+    found = gallery.search_embeddings(queries, 10)
+    ids = found.names.astype(int)
+    shares = [
+        len({*one} & {*exact}) / 10 for one, exact in zip(ids, nearest, strict=True)
+    ]
+    assert np.mean(shares) >= 0.93
+    # Codes choose, embeddings give the score.
+    of_found = np.take_along_axis(cosines(queries, embeddings), ids, axis=1)
+    np.testing.assert_allclose(found.scores, of_found, atol=1e-6)
+
+
 def test_calibration_of_a_hard_target_compares_with_every_image(large):
     found = large.calibrate(k=10, target=1.0)
     assert found.reached
+    (index,) = large._table.list_indices()
+    assert index.index_type == "IvfFlat"
     assert found.agreement == 1.0
 
 
