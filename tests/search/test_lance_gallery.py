@@ -359,8 +359,16 @@ def test_calibrated_search_agrees_as_it_says(large):
     np.testing.assert_array_equal(exact[:, 1:].astype(int), nearest[:20])
 
 
+@pytest.fixture
+def codes_of_few(monkeypatch):
+    """Lets an index keep codes where there are fewer images than that pays for."""
+    monkeypatch.setattr("keras_dml.search.lance_gallery._LEAST_CODES", 0)
+
+
 @pytest.mark.parametrize("dim", [128, 30])
-def test_calibration_holds_where_codes_do_well_and_where_they_cannot(tmp_path, dim):
+def test_calibration_holds_with_codes_and_where_there_are_none(
+    tmp_path, dim, codes_of_few
+):
     embeddings = clustered(3000, dim)
     queries = clustered(3100, dim)[3000:]
     nearest = np.argsort(-cosines(queries, embeddings), axis=1)[:, :10]
@@ -380,7 +388,7 @@ def test_calibration_holds_where_codes_do_well_and_where_they_cannot(tmp_path, d
     np.testing.assert_allclose(found.scores, of_found, atol=1e-6)
 
 
-def test_calibration_of_a_hard_target_compares_with_every_image(large):
+def test_calibration_of_a_hard_target_compares_with_every_image(large, codes_of_few):
     found = large.calibrate(k=10, target=1.0)
     assert found.reached
     (index,) = large._table.list_indices()
@@ -388,8 +396,12 @@ def test_calibration_of_a_hard_target_compares_with_every_image(large):
     assert found.agreement == 1.0
 
 
-def test_images_put_after_calibration_are_found(large):
+@pytest.mark.parametrize("least_codes", [0, 2001])
+def test_images_put_after_calibration_are_found(large, least_codes, monkeypatch):
+    monkeypatch.setattr("keras_dml.search.lance_gallery._LEAST_CODES", least_codes)
     large.calibrate(k=5, target=0.9)
+    (index,) = large._table.list_indices()
+    assert index.index_type == ("IvfFlat" if least_codes else "IvfRq")
     new = 10 * rows(3, 16, seed=9)
     large.put_embeddings(new, ["a", "b", "c"])
     assert large.search_embeddings(new, 1).names.tolist() == [["a"], ["b"], ["c"]]
