@@ -95,9 +95,8 @@ def _ids(table):
 
 def _drawn(ids, seed):
     """Draws some ids by the seed, the same in whatever order they come."""
-    key = str(seed).encode()
 
     def place(one):
-        return hashlib.blake2b(one.encode(), key=key, digest_size=8).digest()
+        return hashlib.blake2b(f"{seed} {one}".encode(), digest_size=8).digest()
 
     return heapq.nsmallest(_MOST_QUERIES, ids, key=place)
