@@ -51,6 +51,7 @@ def test_every_loss_trains_all_weights_by_the_same_fit(name, noise):
     _, embedder, model = build_models(config, len(noise.class_names))
     batches = build_batches(config, noise)
     compile_model(config, model, len(batches))
+    model.run_eagerly = True  # the sooner for a few steps
     before = [weight.numpy() for weight in model.trainable_weights]
     history = model.fit(batches, epochs=2, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()

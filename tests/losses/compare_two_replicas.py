@@ -111,6 +111,9 @@ for name in ("TripletSemiHard", "ProxyAnchor"):
     found["trained"][name] = {
         "moved": greatest(after, before),
         "apart": greatest(after, expected),
-        "losses apart": greatest([values], [expected_values]),
+        "relative losses apart": max(
+            abs(value / expected_value - 1)
+            for value, expected_value in zip(values, expected_values, strict=True)
+        ),
     }
 print(json.dumps(found))
