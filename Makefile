@@ -38,7 +38,7 @@ demo: .venv/installed-experiments ## Train on the glyphs, which need no download
 # Files of tests go to processes, one a core, each with a TensorFlow of its own.
 # In the order of the files; sorted by their number of tests the longest would be last.
 PYTEST = python -m pytest -n auto --maxprocesses 4 --dist loadfile \
-	--no-loadscope-reorder
+	--no-loadscope-reorder --durations 30 --durations-min 10
 
 test: .venv/installed-test ## Run the default tests
 	.venv/bin/$(PYTEST)
