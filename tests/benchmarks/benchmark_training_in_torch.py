@@ -71,6 +71,9 @@ _BOTH_SIDES = {
 }
 """The settings that the side in PyTorch has, whatever the config says."""
 
+_ALIKE = 1e-3
+"""Losses of a step are as good as equal up to this share of them."""
+
 
 class _Steps(keras.callbacks.Callback):
     """Notes the loss and the seconds of each step."""
@@ -203,9 +206,11 @@ def _print_differences(config, steps, ours, theirs):
         }
     for name, start in starts.items():
         of_epoch = apart[start : start + steps]
+        within = int(np.argmax(np.append(of_epoch, np.inf) > _ALIKE))
         print(
             f"  losses in {name} at most {of_epoch.max():.1e} apart, relatively, and "
-            f"{of_epoch.mean():.1e} in the mean"
+            f"{of_epoch.mean():.1e} in the mean; within {_ALIKE:g} for the first "
+            f"{within} of {len(of_epoch)} steps"
         )
 
 
