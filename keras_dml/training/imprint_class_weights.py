@@ -43,7 +43,8 @@ def imprint_class_weights(
 
     Raises:
         ValueError: if the layer is no such layer, not built, or of another width, a
-            label is not from 0 to its `num_classes` - 1, or a class has no images.
+            label is not from 0 to its `num_classes` - 1, a class has no images, an
+            embedding is infinite or NaN, or the mean of a class is zero.
 
     Example:
         >>> layer = keras_dml.layers.NormalizedSoftmax(4)
@@ -89,6 +90,21 @@ def _class_means(embeddings, labels, num_classes):
             f"the data set has no images of class {missing[0]}, one of the "
             f"{num_classes} of the layer."
         )
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if wrong.size:
+        raise ValueError(
+            f"embedder gives infinite or NaN numbers for image {wrong[0]} of the data "
+            f"set, of class {labels[wrong[0]]}. Look at that image, and whether the "
+            "embedder's weights are finite."
+        )
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(num_classes))
-    return unit_rows(np.add.reduceat(unit_rows(embeddings)[order], starts, axis=0))
+    means = unit_rows(np.add.reduceat(unit_rows(embeddings)[order], starts, axis=0))
+    zero = np.flatnonzero(~means.any(axis=1))
+    if zero.size:
+        raise ValueError(
+            f"the mean embedding of class {zero[0]} is zero, which has no direction to "
+            "start from. Look at the images of that class, or leave the class weights "
+            "random."
+        )
+    return means

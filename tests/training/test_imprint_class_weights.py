@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_dml._ops import IS_KERAS_2
+from keras_dml._ops import ops
 from keras_dml.layers import NormalizedSoftmax
 from keras_dml.layers import Proxies
 from keras_dml.models import Classifier
@@ -106,3 +107,23 @@ def test_layer_that_is_not_of_the_model_is_refused(embedder):
     wide.build((None, 7))
     with pytest.raises(ValueError, match="class weights of 7 numbers, and embedder"):
         imprint_class_weights(wide, embedder, (X, LABELS), verbose=0)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_embedding_that_is_not_finite_is_named(wrong, embedder):
+    layer = NormalizedSoftmax(5)
+    layer.build((None, 6))
+    before = ops.convert_to_numpy(layer.class_weights).copy()
+    spoilt = X.copy()
+    spoilt[7, 2] = wrong
+    with pytest.raises(ValueError, match=rf"for image 7 .* of class {LABELS[7]}\."):
+        imprint_class_weights(layer, embedder, (spoilt, LABELS), verbose=0)
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer.class_weights), before)
+
+
+def test_class_whose_mean_is_zero_is_named(embedder):
+    layer = NormalizedSoftmax(2)
+    layer.build((None, 6))
+    rows = np.stack([X[0], X[1], -X[1]])
+    with pytest.raises(ValueError, match=r"mean embedding of class 1 is zero"):
+        imprint_class_weights(layer, embedder, (rows, np.array([0, 1, 1])), verbose=0)
