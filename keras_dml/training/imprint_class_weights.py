@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dml._checks import checked_floats
 from keras_dml._ops import ops
 from keras_dml._similarity import unit_rows
 from keras_dml.evaluation import embed_query_and_gallery
@@ -90,13 +91,7 @@ def _class_means(embeddings, labels, num_classes):
             f"the data set has no images of class {missing[0]}, one of the "
             f"{num_classes} of the layer."
         )
-    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if wrong.size:
-        raise ValueError(
-            f"embedder gives infinite or NaN numbers for image {wrong[0]} of the data "
-            f"set, of class {labels[wrong[0]]}. Look at that image, and whether the "
-            "embedder's weights are finite."
-        )
+    embeddings = checked_floats(embeddings, "embeddings of the data set")
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(num_classes))
     means = unit_rows(np.add.reduceat(unit_rows(embeddings)[order], starts, axis=0))
