@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import hypothesis
@@ -9,6 +10,8 @@ from PIL import Image
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+# Ray's workers are nice by 15: beside other tests they would get next to no processor.
+os.environ["RAY_worker_niceness"] = "0"
 
 # The files that take longest, in this order, so that no process is left with one of
 # them when the others have ended.

@@ -117,7 +117,7 @@ def wait_until(is_so, process):
         if time.monotonic() > end:
             process.kill()
             pytest.fail(f"it does not come: {process.communicate()}")
-        time.sleep(0.01)
+        time.sleep(0.25)  # Each look reads of every process there is.
 
 
 def processes():
@@ -136,10 +136,13 @@ def processes():
 def children(pid):
     """{pid: title} of all processes below one."""
     every = processes()
-    below = {}
-    for child, (parent, title) in every.items():
-        if parent == pid:
-            below |= {child: title, **children(child)}
+    parents, below = {pid}, {}
+    while parents:
+        found = {
+            child: title for child, (parent, title) in every.items() if parent in parents
+        }
+        below |= found
+        parents = found.keys()
     return below
 
 
