@@ -11,7 +11,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # Ray's workers are nice by 15: beside other tests they would get next to no processor.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 # The files that take longest, in this order, so that no process is left with one of
 # them when the others have ended.

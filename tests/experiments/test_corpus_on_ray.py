@@ -139,7 +139,7 @@ def children(pid):
     parents, below = {pid}, {}
     while parents:
         found = {
-            child: title for child, (parent, title) in every.items() if parent in parents
+            child: title for child, (above, title) in every.items() if above in parents
         }
         below |= found
         parents = found.keys()
