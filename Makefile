@@ -2,7 +2,8 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-slow test-backends test-addons test-lowest lint \
-	benchmark-training-step benchmark-input benchmark-retrieval benchmark-verification \
+	benchmark-training-step benchmark-input benchmark-retrieval benchmark-million \
+	benchmark-verification \
 	benchmark-checkpoints benchmark-galleries benchmark-large-gallery \
 	benchmark-classes benchmark-sharded-classes \
 	benchmark-workers benchmark-extraction benchmark-corpus benchmark-serving benchmark-against-torch soak fuzz dist clean
@@ -126,6 +127,9 @@ benchmark-input: .venv/installed-test ## Time the input pipeline
 benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through indexes; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
+
+benchmark-million: .venv/installed-test ## Time Recall@K of a million embeddings, for hours; write BENCHMARKS.md
+	.venv/bin/python -m tests.benchmarks.benchmark_million
 
 benchmark-verification: .venv/installed-test ## Time accept rates over all pairs; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_verification

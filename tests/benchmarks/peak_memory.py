@@ -5,25 +5,34 @@ import threading
 import time
 from collections.abc import Callable
 
-_STATUS = pathlib.Path("/proc/self/statm")
+_STATM = pathlib.Path("/proc/self/statm")
+_STATUS = pathlib.Path("/proc/self/status")
 _PAGE = 4096
 
 
 def resident_mib() -> float:
     """MiB that the process holds now; 0 anywhere but on Linux."""
-    return (
-        int(_STATUS.read_text().split()[1]) * _PAGE / 2**20 if _STATUS.exists() else 0
-    )
+    return int(_STATM.read_text().split()[1]) * _PAGE / 2**20 if _STATM.exists() else 0
 
 
-def peak_mib(run: Callable[[], object]) -> float:
+def anonymous_mib() -> float:
+    """The same without pages of files, which the system takes back when it likes."""
+    if not _STATUS.exists():
+        return 0
+    fields = dict(line.split(":") for line in _STATUS.read_text().splitlines())
+    return int(fields["RssAnon"].split()[0]) / 2**10
+
+
+def peak_mib(
+    run: Callable[[], object], held: Callable[[], float] = resident_mib
+) -> float:
     """MiB that the process holds at most while `run` runs, looked at every 5 ms."""
-    peak, done = resident_mib(), threading.Event()
+    peak, done = held(), threading.Event()
 
     def watch():
         nonlocal peak
         while not done.is_set():
-            peak = max(peak, resident_mib())
+            peak = max(peak, held())
             time.sleep(0.005)
 
     watcher = threading.Thread(target=watch)
