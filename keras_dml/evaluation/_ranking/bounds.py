@@ -132,7 +132,8 @@ def find_bounds(
         queries: the blocks of queries.
         gallery: the blocks of the gallery, the same object where queries search one
             another.
-        all_positives: whether the lowest positive is the bar, or the best one.
+        all_positives: whether the last positive that can be among the first R is the
+            bar, or the best one.
         enough: how many negatives above the bar are counted for a query, or None.
         bars: (queries,) cosines, −∞ without a positive; None to find those of a sample.
 
@@ -142,19 +143,25 @@ def find_bounds(
     pairs = len(queries.order) * len(gallery.order)
     if pairs < _LEAST_PAIRS or not all(map(_has_products, (queries, gallery))):
         return None
+    directions = _best_directions(queries, gallery, all_positives, enough, bars)
+    return None if directions is None else Bounds(queries, gallery, directions)
+
+
+def _best_directions(queries, gallery, all_positives, enough, bars):
+    """The V that makes the work least, found on a sample, or None."""
     dim = queries.embeddings.shape[1]
     rng = np.random.default_rng(0)
     sample = np.sort(rng.permutation(len(gallery.order))[:_SAMPLE])
-    rows = _unit(gallery, sample).astype(np.float64)
-    most = max(1, int(max(_SHARES) * dim))
-    directions = _leading_directions(rows, most, rng)
+    rows = _unit(gallery, sample)
+    directions = _leading_directions(rows, max(1, int(max(_SHARES) * dim)), rng)
     asked = np.sort(rng.permutation(len(queries.order))[:_QUERIES])
-    asking = _unit(queries, asked).astype(np.float64)
+    asking = _unit(queries, asked)
+    cosines = asking @ rows.T
     if bars is None:
-        bars = _sampled_bars(queries, gallery, asked, asking, all_positives)
+        others = cosines if all_positives else None
+        bars = _sampled_bars(queries, gallery, asked, asking, others)
     else:
         bars = np.where(bars[asked] > -np.inf, bars[asked], np.inf)
-    cosines = asking @ rows.T
     above = (cosines >= bars[:, np.newaxis]).mean(axis=1) * len(gallery.order)
     until_enough = np.minimum(1, (enough or np.inf) / np.maximum(above, 1))
     first, second = asking @ directions, rows @ directions
@@ -172,7 +179,9 @@ def find_bounds(
     p = min(costs, key=costs.__getitem__)
     if costs[p] > _MOST_COST:
         return None
-    return Bounds(queries, gallery, directions[:, :p])
+    # Found in float32, but orthonormal to float64, as the proof asks.
+    directions, _ = np.linalg.qr(directions[:, :p].astype(np.float64))
+    return directions
 
 
 def _span(blocks, block):
@@ -198,7 +207,7 @@ def _unit(blocks, numbers):
 
 def _leading_directions(rows, count, rng):
     """About the leading eigenvectors of rowsᵀ rows, by falling eigenvalue."""
-    found = rng.standard_normal((rows.shape[1], count))
+    found = rng.standard_normal((rows.shape[1], count), np.float32)
     for _ in range(2):
         found, _ = np.linalg.qr(rows.T @ (rows @ found))
     images = rows @ found
@@ -206,8 +215,12 @@ def _leading_directions(rows, count, rng):
     return found @ order[:, ::-1]
 
 
-def _sampled_bars(queries, gallery, asked, asking, all_positives):
-    """About the bar of some queries; infinite without a positive."""
+def _sampled_bars(queries, gallery, asked, asking, others):
+    """About the bar of some queries; infinite without a positive.
+
+    It is the best positive, or with the cosines to `others` the last one that can be
+    among the first R once as many are counted, as the first tile of a block does.
+    """
     position = np.empty(len(queries.order), np.int64)
     position[queries.order] = np.arange(len(position))
     classes = queries.classes[queries.classes >= 0][position[asked]]
@@ -216,9 +229,15 @@ def _sampled_bars(queries, gallery, asked, asking, all_positives):
         numbers = gallery.order[start : min(end, start + _SAMPLE)]
         if queries is gallery:
             numbers = numbers[numbers != asked[row]]
-        if len(numbers):
-            cosines = _unit(gallery, numbers) @ asking[row]
-            bars[row] = cosines.min() if all_positives else cosines.max()
+        if not len(numbers):
+            continue
+        falling = -np.sort(-(_unit(gallery, numbers) @ asking[row]))
+        bars[row] = falling[0]
+        if others is not None:
+            above = np.count_nonzero(others[row] > falling[:, np.newaxis], axis=1)
+            ranks = above + np.arange(1, len(falling) + 1)
+            within = np.count_nonzero(ranks <= len(falling))
+            bars[row] = falling[max(within, 1) - 1]
     return bars
 
 

@@ -305,7 +305,7 @@ class _Tiles:
         The bars must be set before: the block's, and where queries search one another,
         those of all blocks.
         """
-        rows = self._queries.rows(block)
+        rows = None
         coordinates = None if self._bounds is None else self._bounds.rows(block)
         are_same = self._queries is self._gallery
         with_positives = self._with_positives(block)
@@ -320,6 +320,8 @@ class _Tiles:
                 coordinates, block, other, counts[block], theirs
             ):
                 continue
+            if rows is None:
+                rows = self._queries.rows(block)
             tile = self._tile(rows, block, other)
             if other in with_positives:
                 hide_positives(tile.values, self._queries, block, self._gallery, other)
