@@ -34,7 +34,7 @@ def test_page_without_both_marks_is_left_alone(tmp_path, page):
     assert file.read_text(encoding="utf-8") == page
 
 
-@pytest.mark.parametrize("name", ["exact retrieval", "indexes"])
+@pytest.mark.parametrize("name", ["exact retrieval", "a million images", "indexes"])
 def test_benchmarks_has_the_marks_that_are_written_to(name):
     text = BENCHMARKS.read_text(encoding="utf-8")
     begins, ends = f"<!-- {name} begins -->", f"<!-- {name} ends -->"

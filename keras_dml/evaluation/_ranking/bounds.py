@@ -132,8 +132,7 @@ def find_bounds(
         queries: the blocks of queries.
         gallery: the blocks of the gallery, the same object where queries search one
             another.
-        all_positives: whether the last positive that can be among the first R is the
-            bar, or the best one.
+        all_positives: whether the lowest positive is the bar, or the best one.
         enough: how many negatives above the bar are counted for a query, or None.
         bars: (queries,) cosines, −∞ without a positive; None to find those of a sample.
 
@@ -156,12 +155,11 @@ def _best_directions(queries, gallery, all_positives, enough, bars):
     directions = _leading_directions(rows, max(1, int(max(_SHARES) * dim)), rng)
     asked = np.sort(rng.permutation(len(queries.order))[:_QUERIES])
     asking = _unit(queries, asked)
-    cosines = asking @ rows.T
     if bars is None:
-        others = cosines if all_positives else None
-        bars = _sampled_bars(queries, gallery, asked, asking, others)
+        bars = _sampled_bars(queries, gallery, asked, asking, all_positives)
     else:
         bars = np.where(bars[asked] > -np.inf, bars[asked], np.inf)
+    cosines = asking @ rows.T
     above = (cosines >= bars[:, np.newaxis]).mean(axis=1) * len(gallery.order)
     until_enough = np.minimum(1, (enough or np.inf) / np.maximum(above, 1))
     first, second = asking @ directions, rows @ directions
@@ -215,12 +213,8 @@ def _leading_directions(rows, count, rng):
     return found @ order[:, ::-1]
 
 
-def _sampled_bars(queries, gallery, asked, asking, others):
-    """About the bar of some queries; infinite without a positive.
-
-    It is the best positive, or with the cosines to `others` the last one that can be
-    among the first R once as many are counted, as the first tile of a block does.
-    """
+def _sampled_bars(queries, gallery, asked, asking, all_positives):
+    """About the bar of some queries; infinite without a positive."""
     position = np.empty(len(queries.order), np.int64)
     position[queries.order] = np.arange(len(position))
     classes = queries.classes[queries.classes >= 0][position[asked]]
@@ -229,15 +223,9 @@ def _sampled_bars(queries, gallery, asked, asking, others):
         numbers = gallery.order[start : min(end, start + _SAMPLE)]
         if queries is gallery:
             numbers = numbers[numbers != asked[row]]
-        if not len(numbers):
-            continue
-        falling = -np.sort(-(_unit(gallery, numbers) @ asking[row]))
-        bars[row] = falling[0]
-        if others is not None:
-            above = np.count_nonzero(others[row] > falling[:, np.newaxis], axis=1)
-            ranks = above + np.arange(1, len(falling) + 1)
-            within = np.count_nonzero(ranks <= len(falling))
-            bars[row] = falling[max(within, 1) - 1]
+        if len(numbers):
+            cosines = _unit(gallery, numbers) @ asking[row]
+            bars[row] = cosines.min() if all_positives else cosines.max()
     return bars
 
 
