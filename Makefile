@@ -128,7 +128,7 @@ benchmark-retrieval: .venv/installed-test ## Time retrieval, exact and through i
 	.venv/bin/python -m tests.benchmarks.benchmark_retrieval
 	.venv/bin/python -m tests.benchmarks.benchmark_indexes
 
-benchmark-million: .venv/installed-test ## Time Recall@K of a million embeddings, for hours; write BENCHMARKS.md
+benchmark-million: .venv/installed-test ## Time Recall@K of a million embeddings, for an hour; write BENCHMARKS.md
 	.venv/bin/python -m tests.benchmarks.benchmark_million
 
 benchmark-verification: .venv/installed-test ## Time accept rates over all pairs; write BENCHMARKS.md
