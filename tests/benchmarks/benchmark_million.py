@@ -47,7 +47,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.images is not None and arguments.images < _LEAST_IMAGES:
-        parser.error(f"--images must be at least {_LEAST_IMAGES}")
+        parser.error(
+            f"--images must be at least {_LEAST_IMAGES}; got {arguments.images}"
+        )
     if arguments.only is not None:
         print(json.dumps(_measured(arguments.only)))
         return

@@ -5,22 +5,17 @@ import threading
 import time
 from collections.abc import Callable
 
-_STATM = pathlib.Path("/proc/self/statm")
 _STATUS = pathlib.Path("/proc/self/status")
-_PAGE = 4096
 
 
 def resident_mib() -> float:
     """MiB that the process holds now; 0 anywhere but on Linux."""
-    return int(_STATM.read_text().split()[1]) * _PAGE / 2**20 if _STATM.exists() else 0
+    return _mib("VmRSS")
 
 
 def anonymous_mib() -> float:
     """The same without pages of files, which the system takes back when it likes."""
-    if not _STATUS.exists():
-        return 0
-    fields = dict(line.split(":") for line in _STATUS.read_text().splitlines())
-    return int(fields["RssAnon"].split()[0]) / 2**10
+    return _mib("RssAnon")
 
 
 def peak_mib(
@@ -43,3 +38,10 @@ def peak_mib(
         done.set()
         watcher.join()
     return peak
+
+
+def _mib(field):
+    if not _STATUS.exists():
+        return 0
+    fields = dict(line.split(":") for line in _STATUS.read_text().splitlines())
+    return int(fields[field].split()[0]) / 2**10
