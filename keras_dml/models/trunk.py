@@ -158,11 +158,12 @@ def _check_weights(name, weights):
 
 def _torch_trunk(name, input_shape, weights):
     build, url, ignored_modules = _TORCH_TRUNKS[name]
-    model = build(input_shape)
+    # Before the network, whose making takes seconds.
     if weights == "imagenet":
         weights = (
             download_checkpoint(url) if url else efficientnet_lite_checkpoint(name)
         )
+    model = build(input_shape)
     if weights is None:
         return model
     if _is_torch_file(weights):
