@@ -50,8 +50,10 @@ browser: ## Install Chromium (on Debian, as root), in which the search page is t
 
 # These tests wait for programs half of the time, so two cores have work for three. The
 # longest files come first, so that the processes end at about the same time.
-test-slow: .venv/installed-test ## Run the tests that take minutes
-	.venv/bin/$(PYTEST) -n 3 -m slow tests/test_documentation.py tests/experiments tests
+test-slow: .venv/installed-test ## Run the tests that take minutes (SLOW=... picks marked ones)
+	.venv/bin/$(PYTEST) -n 3 -m '$(SLOW)' tests/test_documentation.py tests/experiments tests
+
+SLOW = slow
 
 # With other backends and versions come other warnings than the default tests excuse.
 OTHER_PYTEST = $(PYTEST) -W default
@@ -67,9 +69,11 @@ BACKEND_TESTS = tests/layers tests/losses tests/optimizers \
 	tests/training/test_freeze_trunk.py tests/training/test_freeze_batch_norm.py \
 	tests/training/test_imprint_class_weights.py
 
-# The other trunks have no operations that one backend has and another has not.
+# The other trunks have no operations that one backend has and another has not. JAX
+# compiles each operation for each shape: most of the time, and less without optimizing.
 test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
-	KERAS_BACKEND=jax .venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS) \
+	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 \
+		.venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS) \
 		tests/models/trunks/test_resnet50.py tests/models/trunks/test_googlenet.py \
 		tests/models/trunks/test_bn_inception.py tests/models/trunks/test_hub.py
 	KERAS_BACKEND=torch .venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS)

@@ -36,8 +36,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_this_session(tmp_path_factory):
     """Keeps what tests draw and unpack out of the user's cache, and shares it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # All processes of the session see it.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_DML_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("KERAS_DML_CACHE", str(folder / "cache"))
         yield
 
 

@@ -100,6 +100,7 @@ def trained_on(data, **options):
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_training_on_files_arrays_and_load_gives_the_same_weights(noise, resized):
     options = {"augment": keras.layers.RandomRotation(0.1), "seed": 5}
     of_files = trained_on(noise, resize=RESIZE, **options)

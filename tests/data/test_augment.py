@@ -43,7 +43,13 @@ LAYERS = {
 
 
 @needs_keras_3
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "Pipeline" else pytest.mark.slow)
+        for name in LAYERS
+    ],
+)
 def test_layer_of_keras_gives_the_same_pixels_again_and_goes_on(name):
     if not hasattr(keras.layers, name):
         pytest.skip(f"this Keras has no {name}")

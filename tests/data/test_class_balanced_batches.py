@@ -130,7 +130,7 @@ def squares(tmp_path_factory):
     return ImageDataset(paths, np.repeat((0, 1, 2), 4), ("a", "b", "c"))
 
 
-@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("flip", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_crops_reach_every_place_and_half_are_mirrored_unless_flips_are_off(
     squares, flip
 ):
@@ -269,8 +269,7 @@ def test_unreadable_image_is_named_from_a_batch_in_the_middle(tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-@pytest.mark.parametrize("kind", ["text", "truncated"])
-@pytest.mark.parametrize("row", [0, 3, 5], ids=["first", "middle", "last"])
+@pytest.mark.parametrize(("kind", "row"), [("text", 0), ("truncated", 3), ("text", 5)])
 def test_unreadable_image_is_named_while_caching(tmp_path, cache, kind, row):
     dataset, bad = damaged(tmp_path, kind)
     dataset = with_path_at(dataset, row, bad)

@@ -143,6 +143,7 @@ def test_model_checkpoint_keeps_the_best_of_them(run):
     assert saved == records
 
 
+@pytest.mark.slow
 def test_first_epoch_of_a_resumed_fit_is_measured_and_saved_as_the_best(
     noise, tmp_path
 ):

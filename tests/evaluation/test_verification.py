@@ -133,7 +133,14 @@ def upper_pairs(scores, labels):
     return scores[at], labels[at[0]] == labels[at[1]]
 
 
-@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 7, 300])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        7,
+        pytest.param(300, marks=pytest.mark.slow),
+    ],
+)
 def test_images_of_several_blocks_are_compared_as_scikit_learn_does(
     classes, monkeypatch
 ):

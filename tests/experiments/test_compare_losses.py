@@ -114,6 +114,7 @@ def test_wrong_arguments_end_before_any_work(argument, message, finished, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_loss_that_diverges_is_left_out_and_others_go_on(finished, tmp_path):
     photos, folder, _ = finished
     again = tmp_path / "again"

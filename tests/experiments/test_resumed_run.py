@@ -45,12 +45,11 @@ def whole(photos, tmp_path_factory):
         ("training", 1),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                ("frozen epochs", 1),
-                ("evaluation", 2),
-                ("checkpoint writing", 7),
-                ("export", 1),
-            )
+            for case in (("frozen epochs", 1), ("checkpoint writing", 7))
+        ),
+        *(
+            pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.long])
+            for case in (("evaluation", 2), ("export", 1))
         ),
     ],
 )

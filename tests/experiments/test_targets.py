@@ -9,7 +9,7 @@ import keras_dml
 from tests.experiments.programs import ROOT
 from tests.experiments.programs import run_program
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def train(config, folder, *arguments):

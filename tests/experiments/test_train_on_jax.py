@@ -141,6 +141,7 @@ def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_validation_classes_frozen_epochs_and_drawn_classes(photos, tmp_path):
     folder = tmp_path / "run"
     train_on_jax(
@@ -185,6 +186,7 @@ def test_evaluate_repeats_the_figures_on_every_backend(backend, run, photos, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_same_weights_learn_alike_on_tensorflow_and_jax(tmp_path):
     found = {}
     for backend in ("tensorflow", "jax"):

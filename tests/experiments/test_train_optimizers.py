@@ -39,7 +39,7 @@ def photos(tmp_path_factory):
                 "--config.precision=mixed_bfloat16",
                 "--logical_cpus=2",
             ),
-            marks=pytest.mark.slow,
+            marks=[pytest.mark.slow, pytest.mark.long],
         ),
         pytest.param(
             ("--config.deterministic=False", "--config.jit_compile=True"),

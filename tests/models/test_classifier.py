@@ -124,7 +124,9 @@ def test_sample_weights_weigh_images():
         np.testing.assert_allclose(weight, same, 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("way", ["keras file", "BackupAndRestore"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("keras file", marks=pytest.mark.slow), "BackupAndRestore"]
+)
 def test_goes_on_from_a_file_as_if_never_stopped(way, tmp_path):
     x, labels = data()
     model, steady = classifier(0.2), classifier(0.2)
@@ -183,7 +185,10 @@ def test_rows_of_classes_not_drawn_stay_as_they_are():
     np.testing.assert_array_equal(velocity.any(1), moved)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"],
+)
 def test_mixed_precision_trains_float32_class_weights(policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -355,7 +360,16 @@ def test_margins_over_all_classes_drawn_train_as_a_plain_model(name):
     )
 
 
-@pytest.mark.parametrize("name", ["ArcFace", "CosFace", "SubCenterArcFace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ArcFace",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("CosFace", "SubCenterArcFace")
+        ),
+    ],
+)
 def test_drawn_classes_stand_for_all_that_are_not_in_the_batch(name):
     x, labels = data()
     x, labels = x[:12], labels[:12]
@@ -380,6 +394,7 @@ def test_drawn_classes_stand_for_all_that_are_not_in_the_batch(name):
     assert float(logs["accuracy"]) == pytest.approx(right.mean())
 
 
+@pytest.mark.slow
 def test_margins_of_a_tenth_of_the_classes_learn():
     x, labels = data()
     model = with_proxies("ArcFace", 0.1)
@@ -407,6 +422,7 @@ def test_a_step_of_drawn_margins_writes_the_rows_of_its_classes_alone():
     assert np.isin(written, may).all()
 
 
+@pytest.mark.slow
 def test_margins_go_on_from_a_file_as_if_never_stopped(tmp_path):
     x, labels = data()
     model, steady = with_proxies("ArcFace", 0.2), with_proxies("ArcFace", 0.2)

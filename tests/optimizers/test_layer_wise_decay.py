@@ -66,7 +66,9 @@ def test_backbone_within_other_models_is_taken_apart():
 RESIDUAL = {"ResNet50": 3 + 4 + 6 + 3, "ResNet50V2": 3 + 4 + 6 + 3}
 
 
-@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param("ResNet50", marks=pytest.mark.slow), "ResNet50V2"]
+)
 def test_residual_network_falls_by_the_block(name):
     network = getattr(keras.applications, name)(
         include_top=False, weights=None, input_shape=(32, 32, 3)
@@ -104,7 +106,16 @@ def test_scale_and_offset_go_with_their_convolution():
     assert [len(variables) for variables, _ in found] == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("name", ["googlenet", "efficientnet_lite0", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "googlenet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("efficientnet_lite0", "resnet50")
+        ),
+    ],
+)
 def test_every_variable_occurs_once_and_multipliers_rise(name):
     network = trunk(name, (64, 64, 3))
     found = layer_wise_decay(network, 0.8)

@@ -365,7 +365,7 @@ def codes_of_few(monkeypatch):
     monkeypatch.setattr("keras_dml.search.lance_gallery._LEAST_CODES", 0)
 
 
-@pytest.mark.parametrize("dim", [128, 30])
+@pytest.mark.parametrize("dim", [pytest.param(128, marks=pytest.mark.slow), 30])
 def test_calibration_holds_with_codes_and_where_there_are_none(
     tmp_path, dim, codes_of_few
 ):
@@ -388,6 +388,7 @@ def test_calibration_holds_with_codes_and_where_there_are_none(
     np.testing.assert_allclose(found.scores, of_found, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_calibration_of_a_hard_target_compares_with_every_image(large, codes_of_few):
     found = large.calibrate(k=10, target=1.0)
     assert found.reached

@@ -12,6 +12,7 @@ PROGRAM = pathlib.Path(__file__).with_name("measure_memory.py")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(IS_KERAS_2, reason="Resume needs Keras 3")
 @pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="Linux alone")
 def test_memory_is_flat_over_epochs_measured_and_saved(tmp_path):

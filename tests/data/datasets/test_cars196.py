@@ -225,6 +225,7 @@ def test_folder_without_it_says_where_to_look(tmp_path):
         cars196(tmp_path)
 
 
+@pytest.mark.slow
 def test_archive_of_the_official_size_passes(tmp_path):
     write_cars196_devkit(tmp_path, spread(8054, 98), spread(8131, 98))
     train, test = cars196(tmp_path)
