@@ -164,6 +164,7 @@ def test_commands_and_code_run_in_order(document, reader, followed, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_commands_on_another_backend_run_in_order(reader):
     programs = []
     for variable, *words in commands("docs/training.md"):

@@ -134,6 +134,7 @@ def test_four_devices_train_as_one_does(run, photos, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_same_seed_gives_the_same_weights_bit_for_bit(run, photos, tmp_path):
     again = tmp_path / "again"
     train_on_jax(photos, again, "--logical_cpus=4")
