@@ -226,7 +226,9 @@ def test_pytorch_trains_and_searches(photos, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize(
+    "backend", ["jax", pytest.param("torch", marks=pytest.mark.long)]
+)
 def test_export_on_another_backend_says_what_to_do(backend, run):
     pytest.importorskip(backend)
     finished = start_program("export", f"--run={run[0]}", KERAS_BACKEND=backend)

@@ -88,10 +88,9 @@ def test_first_step_of_adamw_moves_each_layer_by_its_multiplier():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 # Of the three only float16 has more to go on with, its loss scale.
-@pytest.mark.parametrize(
-    "policy", ["float32", pytest.param("mixed_float16", marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 def test_run_that_stopped_within_an_epoch_goes_on_bit_for_bit(policy, tmp_path):
     program = pathlib.Path(__file__).with_name("fine_tuned_transformer.py")
     finished = subprocess.run(
