@@ -117,6 +117,7 @@ def test_export_under_tensorflow_serves_the_embeddings_of_jax(run, photos, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_four_devices_train_as_one_does(run, photos, tmp_path):
     folder, _ = run
     alone = tmp_path / "alone"
@@ -210,6 +211,7 @@ def test_the_same_weights_learn_alike_on_tensorflow_and_jax(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_pytorch_trains_and_searches(photos, tmp_path):
     pytest.importorskip("torch")
     folder = tmp_path / "run"

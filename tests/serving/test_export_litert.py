@@ -40,7 +40,16 @@ def test_operators_are_built_in(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet50", "bn_inception"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_lite0",
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("resnet50", "bn_inception")
+        ),
+    ],
+)
 def test_trunks_give_what_keras_gives(tmp_path, name):
     keras.utils.set_random_seed(0)
     embedder = embedding_model(trunk(name, input_shape=(96, 96, 3)), 64)
