@@ -69,14 +69,14 @@ BACKEND_TESTS = tests/layers tests/losses tests/optimizers \
 	tests/training/test_freeze_trunk.py tests/training/test_freeze_batch_norm.py \
 	tests/training/test_imprint_class_weights.py
 
+JAX_TRUNKS = $(addprefix tests/models/trunks/test_, \
+	resnet50.py googlenet.py bn_inception.py hub.py)
+
 # The other trunks have no operations that one backend has and another has not. JAX
 # compiles each operation for each shape: most of the time, and less without optimizing.
-# Decay by layers computes nothing, and there only makes networks.
 test-backends: .venv/installed-test ## Test layers, losses, models and SGD on JAX and PyTorch
 	KERAS_BACKEND=jax XLA_FLAGS=--xla_backend_optimization_level=0 \
-		.venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS) \
-		tests/models/trunks/test_resnet50.py \
-		--ignore tests/optimizers/test_layer_wise_decay.py
+		.venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS) $(JAX_TRUNKS)
 	KERAS_BACKEND=torch .venv/bin/$(OTHER_PYTEST) $(BACKEND_TESTS)
 
 # TensorFlow Addons needs a TensorFlow and a Python of its time.

@@ -269,7 +269,18 @@ def test_unreadable_image_is_named_from_a_batch_in_the_middle(tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-@pytest.mark.parametrize(("kind", "row"), [("text", 0), ("truncated", 3), ("text", 5)])
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("text", 0),
+        ("truncated", 3),
+        ("text", 5),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("truncated", 0), ("text", 3), ("truncated", 5))
+        ),
+    ],
+)
 def test_unreadable_image_is_named_while_caching(tmp_path, cache, kind, row):
     dataset, bad = damaged(tmp_path, kind)
     dataset = with_path_at(dataset, row, bad)

@@ -243,7 +243,9 @@ def test_real_valued_embeddings_are_measured_as_by_a_full_sort():
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("spread", [1e-3, 1e-5, 0])
+@pytest.mark.parametrize(
+    "spread", [pytest.param(1e-1, marks=pytest.mark.slow), 1e-3, 1e-5, 0]
+)
 @pytest.mark.parametrize("ties", TIES)
 def test_embeddings_that_have_nearly_collapsed_are_ranked_exactly(spread, ties):
     # The nearer they are to one another, the more of their cosines differ by less than

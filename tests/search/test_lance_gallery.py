@@ -437,9 +437,12 @@ def test_new_calibration_takes_the_place_of_the_old(large):
 
 
 @pytest.mark.slow
-def test_gallery_of_a_killed_writer_is_as_before_or_after(tmp_path):
+@pytest.mark.parametrize(
+    "wait", [0.0, *(pytest.param(one, marks=pytest.mark.long) for one in (0.05, 0.3))]
+)
+def test_gallery_of_a_killed_writer_is_as_before_or_after(tmp_path, wait):
     gallery = LanceGallery.create(tmp_path / "gallery", 8, 14, 16)
-    for wait in (0.0, 0.05, 0.3):  # seconds
+    for _ in range(2):
         writer = subprocess.Popen(
             [sys.executable, "-m", "tests.search.put_forever", gallery.uri],
             stdout=subprocess.PIPE,

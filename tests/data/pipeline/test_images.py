@@ -352,7 +352,10 @@ def test_no_rows_give_no_images(noise):
 
 
 @pytest.mark.parametrize("bad", range(6))
-@pytest.mark.parametrize("batch_size", [3, 4])
+@pytest.mark.parametrize(
+    "batch_size",
+    [3, 4, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 6))],
+)
 def test_batches_before_an_unreadable_image_are_given_and_it_is_named(
     paths, bad, batch_size
 ):
